@@ -1,0 +1,172 @@
+
+# Copyright (C) ngx_smtp_relay_module authors
+
+# make              the module, against Debian's nginx-dev, in build/
+# make test         everything there is to test
+# make run          a server to try out; make stop ends it
+#
+# All targets and variables are described in docs/building.md.
+
+SHELL :=	/bin/bash
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS +=	--no-builtin-rules
+
+ROOT :=		$(CURDIR)
+MODULE :=	ngx_smtp_relay_module
+LAYERS :=	protocol message auth queue core spool net server relay module
+
+ifeq ($(origin CC),default)
+CC :=		gcc
+endif
+
+NGX_DEV :=	/usr/share/nginx/src
+
+
+# The nginx to build for.  Without NGX_SRC it is the installed one of Debian,
+# with it nginx itself is built from that tree, as it is with SANITIZE=1,
+# where the tree is Debian's source package.
+
+CC_OPT ?=	-g -O2 -fstack-protector-strong -Wformat \
+		-Werror=format-security
+LD_OPT ?=	-Wl,-z,relro -Wl,-z,now
+
+NGX_FLAGS :=	--with-compat --with-debug --with-threads --with-pcre-jit \
+		--with-http_ssl_module --with-stream --with-stream_ssl_module \
+		--with-stream_realip_module --with-stream_ssl_preread_module
+
+SUFFIX :=	$(if $(filter-out gcc cc,$(notdir $(CC))),-$(notdir $(CC)))
+
+ifdef SANITIZE
+
+ifeq ($(filter-out gcc cc,$(notdir $(CC))),)
+SANFLAGS :=	-fsanitize=address,undefined -fno-omit-frame-pointer
+else
+SANFLAGS :=	-fsanitize=address,undefined -fno-omit-frame-pointer \
+		-shared-libasan
+endif
+
+BUILD ?=	build-sanitize$(SUFFIX)$(if $(NGX_SRC),-$(notdir $(NGX_SRC)))
+CC_OPT :=	-g -O1 $(SANFLAGS) -fno-sanitize-recover=undefined \
+		-DNGX_DEBUG_PALLOC=1
+LD_OPT :=	$(SANFLAGS)
+OWN_NGINX :=	yes
+
+else
+
+BUILD ?=	build$(SUFFIX)$(if $(NGX_SRC),-$(notdir $(NGX_SRC)))
+OWN_NGINX :=	$(if $(NGX_SRC),yes)
+
+endif
+
+override BUILD := $(abspath $(BUILD))
+
+ifdef SANITIZE
+SRC :=		$(or $(NGX_SRC),$(BUILD)/source/nginx)
+else
+SRC :=		$(or $(NGX_SRC),$(NGX_DEV))
+endif
+
+override SRC :=	$(abspath $(SRC))
+
+ifdef OWN_NGINX
+NGINX :=	$(BUILD)/nginx
+NGX_VERSION =	$(SRC)
+else
+NGINX :=	$(or $(TEST_NGINX_BINARY),/usr/sbin/nginx)
+NGX_VERSION =	$(shell dpkg-query -W -f '$${Version}' nginx-dev 2>/dev/null)
+endif
+
+SO :=		$(BUILD)/$(MODULE).so
+
+
+.PHONY:		all nginx deps test-deps unit test check fuzz fuzz-replay bench \
+		run stop clean compiler-check FORCE
+
+all:		$(SO)
+
+FORCE:
+
+
+# What a configure depends on is kept in files that change only when their
+# content does: a file added to a layer, or another flag, configures again;
+# everything else is left to nginx's own Makefile, which knows all headers.
+
+$(BUILD)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CC) $(CC_OPT) $(LD_OPT) $(NGX_FLAGS) $(NGX_VERSION)' > $@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+$(BUILD)/files: FORCE
+	@mkdir -p $(@D)
+	@ls -d $(LAYERS:%=$(MODULE)/%/*.[ch]) 2>/dev/null > $@.new || true
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+
+# nginx's configure writes into the tree it runs in, so it gets a tree of
+# links, and the sources stay untouched.
+
+define link_tree
+	rm -rf $(1)
+	mkdir -p $(1)
+	for f in auto src conf contrib man docs html configure; do \
+	    test ! -e $(SRC)/$$f || ln -s $(SRC)/$$f $(1)/$$f; \
+	done
+	test -e $(1)/configure || ln -s auto/configure $(1)/configure
+endef
+
+ifdef OWN_NGINX
+conf_flags :=	set -- $(NGX_FLAGS) --prefix=$(BUILD)/prefix
+else
+conf_flags :=	. ./conf_flags; set -- "$${NGX_CONF_FLAGS[@]}" $(NGX_FLAGS)
+endif
+
+$(BUILD)/module-tree/objs/Makefile: $(BUILD)/flags $(BUILD)/files config \
+		Makefile | $(if $(OWN_NGINX),$(NGINX))
+	@test -f $(SRC)/src/core/nginx.h || { \
+	    echo "no nginx sources in $(SRC): run \"make deps\"" >&2; exit 1; }
+	@$(call link_tree,$(BUILD)/module-tree)
+	@test ! -f $(SRC)/conf_flags || \
+	    ln -s $(SRC)/conf_flags $(BUILD)/module-tree/
+	@echo "configuring $(MODULE) for $(SRC)"
+	@cd $(BUILD)/module-tree && { $(conf_flags); } \
+	&& ./configure "$$@" --with-cc=$(CC) --with-cc-opt='$(CC_OPT)' \
+	    --with-ld-opt='$(LD_OPT)' --add-dynamic-module=$(ROOT) \
+	    > $(BUILD)/configure.log 2>&1 \
+	|| { tail -n 5 $(BUILD)/configure.log >&2; rm -f objs/Makefile; exit 1; }
+
+$(SO): $(BUILD)/module-tree/objs/Makefile FORCE
+	@$(MAKE) --no-print-directory -C $(BUILD)/module-tree \
+	    -f objs/Makefile modules
+	@cmp -s $(BUILD)/module-tree/objs/$(MODULE).so $@ \
+	    || cp $(BUILD)/module-tree/objs/$(MODULE).so $@.new
+	@test ! -e $@.new || mv $@.new $@
+
+
+ifdef OWN_NGINX
+
+nginx:		$(NGINX)
+
+$(NGINX): $(BUILD)/flags $(SRC)/src/core/nginx.h
+	@$(call link_tree,$(BUILD)/nginx-tree)
+	@echo "building nginx of $(SRC)"
+	@cd $(BUILD)/nginx-tree && { $(conf_flags); } \
+	&& { ./configure "$$@" --with-cc=$(CC) --with-cc-opt='$(CC_OPT)' \
+	    --with-ld-opt='$(LD_OPT)' \
+	    && $(MAKE) -f objs/Makefile -j2 binary; } \
+	    > $(BUILD)/nginx.log 2>&1 \
+	|| { tail -n 20 $(BUILD)/nginx.log >&2; exit 1; }
+	@cp $(BUILD)/nginx-tree/objs/nginx $@
+
+ifndef NGX_SRC
+
+$(SRC)/src/core/nginx.h:
+	@t/tools/nginx-source $(BUILD)/source $(BUILD)/source.log
+
+endif
+
+endif
+
+
+clean:
+	rm -rf $(BUILD)
