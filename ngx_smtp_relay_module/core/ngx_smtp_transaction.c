@@ -1,0 +1,68 @@
+
+/*
+ * Copyright (C) ngx_smtp_relay_module authors
+ */
+
+
+/*
+ * The birth and death of a transaction.  It has a pool of its own, so that a
+ * long session does not grow with each message, and a log of its own, because
+ * it may outlive the session while its sink still works on it.
+ */
+
+
+#include "ngx_smtp_transaction.h"
+
+
+#define NGX_SMTP_TRANSACTION_POOL  4096
+
+
+ngx_smtp_transaction_t *
+ngx_smtp_transaction_create(ngx_log_t *log)
+{
+    ngx_pool_t              *pool;
+    ngx_smtp_transaction_t  *txn;
+
+    pool = ngx_create_pool(NGX_SMTP_TRANSACTION_POOL, log);
+    if (pool == NULL) {
+        return NULL;
+    }
+
+    txn = ngx_pcalloc(pool, sizeof(ngx_smtp_transaction_t));
+    if (txn == NULL) {
+        goto failed;
+    }
+
+    txn->log = ngx_palloc(pool, sizeof(ngx_log_t));
+    if (txn->log == NULL) {
+        goto failed;
+    }
+
+    /* the handler of the session's log reads the session: not ours */
+
+    *txn->log = *log;
+
+    txn->log->handler = NULL;
+    txn->log->data = NULL;
+    txn->log->action = NULL;
+
+    txn->pool = pool;
+    pool->log = txn->log;
+
+    return txn;
+
+failed:
+
+    ngx_destroy_pool(pool);
+
+    return NULL;
+}
+
+
+void
+ngx_smtp_transaction_free(ngx_smtp_transaction_t *txn)
+{
+    ngx_smtp_block_free(ngx_smtp_content_take(&txn->content));
+
+    ngx_destroy_pool(txn->pool);
+}
