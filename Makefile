@@ -80,8 +80,8 @@ endif
 SO :=		$(BUILD)/$(MODULE).so
 
 
-.PHONY:		all nginx deps test-deps unit test check fuzz fuzz-replay bench \
-		run stop clean compiler-check FORCE
+.PHONY:		all nginx deps test-deps unit unit-build test fuzz fuzz-build \
+		fuzz-replay bench run stop clean compiler-check FORCE
 
 all:		$(SO)
 
@@ -166,6 +166,74 @@ $(SRC)/src/core/nginx.h:
 endif
 
 endif
+
+
+# C tests: pure code, and the spool, without nginx.
+
+TREE :=		$(BUILD)/module-tree
+
+UNIT_INCS :=	$(addprefix -I$(TREE)/src/,core event event/modules os/unix \
+		stream http http/modules) -I$(TREE)/objs \
+		$(LAYERS:%=-I$(ROOT)/$(MODULE)/%) -I$(ROOT)/t/unit
+UNIT_WARN :=	-W -Wall -Wpointer-arith -Wno-unused-parameter -Werror
+UNIT_SAN ?=	-fsanitize=address,undefined -fno-sanitize-recover=undefined \
+		-fno-omit-frame-pointer
+UNIT_CFLAGS :=	-g -O1 -D_GNU_SOURCE -DSHIM_ROOT='"$(ROOT)"' $(UNIT_WARN) \
+		$(UNIT_INCS) $(UNIT_SAN)
+
+FUZZ_CC ?=	clang
+FUZZ_TIME ?=	60
+FUZZ_SAN ?=	-fsanitize=fuzzer,address,undefined \
+		-fno-sanitize-recover=undefined -fno-omit-frame-pointer
+FUZZ_CFLAGS :=	-g -O1 -D_GNU_SOURCE -DSHIM_FUZZ $(UNIT_WARN) $(UNIT_INCS) \
+		$(FUZZ_SAN)
+
+UNIT_TESTS :=	$(sort $(wildcard t/unit/test_*.c))
+FUZZ_TESTS :=	$(sort $(wildcard t/fuzz/fuzz_*.c))
+
+# the rules of the programs come from the comments in them
+define c_tests
+	@mkdir -p $(BUILD)/$(1)/obj
+	@echo '$(2) $(3) $(4)' > $(BUILD)/$(1)/flags.new
+	@cmp -s $(BUILD)/$(1)/flags.new $(BUILD)/$(1)/flags \
+	    || mv $(BUILD)/$(1)/flags.new $(BUILD)/$(1)/flags
+	@t/tools/unit-rules.pl '$(ROOT)' '$(BUILD)/$(1)' '$(2)' '$(3)' '$(4)' \
+	    $(5) > $(BUILD)/$(1)/rules
+	@$(MAKE) --no-print-directory -s -f $(BUILD)/$(1)/rules
+endef
+
+unit-build: $(TREE)/objs/Makefile
+	$(call c_tests,unit,$(CC),$(UNIT_CFLAGS),-lcmocka,$(UNIT_TESTS))
+
+UNIT_BIN =	$(UNIT_TESTS:t/unit/%.c=$(BUILD)/unit/%)
+
+unit: unit-build
+	prove $(PROVE_FLAGS) $(UNIT_BIN)
+
+fuzz-build: $(TREE)/objs/Makefile
+	$(call c_tests,fuzz,$(FUZZ_CC),$(FUZZ_CFLAGS),,$(FUZZ_TESTS))
+
+# each finding is kept in build/fuzz, and belongs into t/fuzz/corpus
+fuzz: fuzz-build
+	@for t in $(FUZZ_TESTS:t/fuzz/%.c=%); do \
+	    echo "fuzz: $$t"; \
+	    mkdir -p $(BUILD)/fuzz/corpus/$$t t/fuzz/corpus/$$t; \
+	    (cd $(BUILD)/fuzz && ./$$t -max_total_time=$(FUZZ_TIME) -timeout=10 \
+	        -artifact_prefix=$$t- -print_final_stats=1 \
+	        corpus/$$t $(ROOT)/t/fuzz/corpus/$$t > $$t.log 2>&1) \
+	    || { tail -n 40 $(BUILD)/fuzz/$$t.log; exit 1; }; \
+	    grep -h 'number_of_executed' $(BUILD)/fuzz/$$t.log; \
+	done
+
+fuzz-replay: fuzz-build
+	@for t in $(FUZZ_TESTS:t/fuzz/%.c=%); do \
+	    test -n "$$(ls -A t/fuzz/corpus/$$t 2>/dev/null)" || { \
+	        echo "$$t: no seed corpus in t/fuzz/corpus/$$t" >&2; exit 1; }; \
+	    (cd $(BUILD)/fuzz && ./$$t -runs=0 -artifact_prefix=$$t- \
+	        $(ROOT)/t/fuzz/corpus/$$t > $$t.log 2>&1) \
+	    || { tail -n 40 $(BUILD)/fuzz/$$t.log; exit 1; }; \
+	    echo "fuzz-replay: $$t: $$(ls t/fuzz/corpus/$$t | wc -l) inputs"; \
+	done
 
 
 clean:
