@@ -40,7 +40,6 @@ typedef struct {
     ngx_uint_t          newline;     /* NGX_SMTP_NEWLINE_* */
     ngx_uint_t          seen;        /* NGX_SMTP_DATA_* so far */
     ngx_uint_t          state;       /* private */
-    ngx_uint_t          pending;     /* private: output that did not fit */
 } ngx_smtp_data_decoder_t;
 
 
