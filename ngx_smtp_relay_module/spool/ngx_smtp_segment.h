@@ -56,7 +56,8 @@ typedef struct {
     unsigned                log_dirty:1;    /* written, not synced */
     unsigned                log_broken:1;   /* a log write or sync failed for
                                                good: send nothing, record
-                                               nothing; close it */
+                                               nothing until relog, or close
+                                               it */
     unsigned                data_broken:1;  /* a batch could not be taken
                                                back: see append */
     unsigned                no_reserve:1;   /* no fallocate() here */
@@ -86,8 +87,9 @@ ngx_int_t ngx_smtp_segment_lock(ngx_smtp_spool_t *spool,
 
 /*
  * Room in the log for the final records of mail about to be accepted: adds
- * need bytes to what is owed and allocates in chunks.  NGX_OK; NGX_BUSY: no
- * space, refuse the mail, nothing is owed.
+ * need bytes (the sum of ngx_smtp_log_need()) to what is owed and allocates in
+ * chunks.  NGX_OK; NGX_BUSY: no space, refuse the mail, nothing is owed.  If
+ * its batch fails then, the caller subtracts need from owed.
  */
 ngx_int_t ngx_smtp_segment_reserve(ngx_smtp_segment_file_t *f, off_t need);
 
@@ -107,14 +109,20 @@ ngx_int_t ngx_smtp_segment_append(ngx_smtp_segment_file_t *f,
 
 /*
  * Appends whole records (from ngx_smtp_event_put() etc.) to the log; seals
- * them first.  Not synced: ngx_smtp_segment_log_sync().  final: they are paid
- * from what is owed (RESULT, REPORT, REPORTED, DONE, SETTLE); others
- * (deferrals, HOLD) are refused with NGX_BUSY when they would eat into it.
- * All or nothing: after a failure the log ends where it ended.  NGX_ERROR sets
- * log_broken.
+ * them first.  Not synced: ngx_smtp_segment_log_sync().  Records of one call
+ * count together or not at all after a crash: RESULT and the REPORT it causes
+ * belong into one call.
+ *
+ * final: there is room for them by what is owed (RESULT, REPORT, REPORTED,
+ * DONE, SETTLE); others (DEFERRED, HOLD ...) are refused with NGX_BUSY when
+ * they would eat into it.  repay: the sum of ngx_smtp_log_need() of messages
+ * whose DONE is among the records, taken from owed when it was written.
+ *
+ * All or nothing: after a failure the log ends where it ended, and the same
+ * records can be tried again unless log_broken is set (NGX_ERROR).
  */
 ngx_int_t ngx_smtp_segment_log(ngx_smtp_segment_file_t *f, u_char *records,
-    size_t size, ngx_uint_t final);
+    size_t size, ngx_uint_t final, off_t repay);
 
 /*
  * One fdatasync() of the log, if it is dirty.  A failure is final: log_broken.
@@ -133,6 +141,17 @@ ngx_int_t ngx_smtp_segment_log_sync(ngx_smtp_segment_file_t *f);
 ngx_int_t ngx_smtp_segment_seal(ngx_smtp_segment_file_t *f,
     ngx_smtp_summary_t *summaries, ngx_uint_t n, ngx_smtp_event_t *reports,
     ngx_uint_t nreports, uint32_t next_number, time_t now, time_t earliest);
+
+/*
+ * Replaces a broken log by a new one that says the same as a seal: written
+ * and synced in tmp/, renamed over the old one, directory synced.  On NGX_OK
+ * log_broken is off and mail of the segment may be sent again; otherwise it
+ * can be tried again.
+ */
+ngx_int_t ngx_smtp_segment_relog(ngx_smtp_spool_t *spool,
+    ngx_smtp_segment_file_t *f, ngx_smtp_summary_t *summaries, ngx_uint_t n,
+    ngx_smtp_event_t *reports, ngx_uint_t nreports, uint32_t next_number,
+    time_t now);
 
 /*
  * For a segment sealed before: syncs the log, sets the mtime.  Then close.
