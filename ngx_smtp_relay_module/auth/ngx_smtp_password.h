@@ -5,8 +5,8 @@
 
 
 /*
- * Stored passwords: crypt(3) strings ($2a$ $2b$ $2y$ bcrypt, $5$ and $6$ SHA-2,
- * $y$ yescrypt) and SCRAM-SHA-256 verifiers as PostgreSQL stores them
+ * Stored passwords: crypt(3) strings ($2a$ $2b$ $2y$ bcrypt, $5$ and $6$
+ * SHA-2, $y$ yescrypt) and SCRAM-SHA-256 verifiers as PostgreSQL stores them
  * (SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>, RFC 5803).  DES
  * and MD5 are refused.  Pure computation, thread-safe, milliseconds long: to
  * be called in a thread.  All intermediate secrets are zeroed here.
