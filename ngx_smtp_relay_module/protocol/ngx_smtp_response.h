@@ -54,7 +54,6 @@ typedef struct {
     ngx_uint_t                  lines;
     u_char                     *text_last;
     unsigned                    done:1;
-    unsigned                    cr:1;
     u_char                      line[NGX_SMTP_RESPONSE_LINE_KEPT + 4];
     u_char                      text_buf[NGX_SMTP_RESPONSE_TEXT_MAX];
     u_char                      status_buf[16];
