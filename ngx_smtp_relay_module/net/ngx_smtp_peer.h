@@ -78,28 +78,27 @@ struct ngx_smtp_peer_s {
 
     /* private */
     ngx_queue_t               link;
-    ngx_peer_connection_t     pc;
+    ngx_event_t               event;      /* posted: a handler call to come */
+    ngx_uint_t                posted;     /* which */
+    ngx_peer_connection_t     own;        /* to one address */
+    ngx_peer_connection_t    *pc;         /* own, or that of eval */
     ngx_stream_session_t     *eval;
-    ngx_stream_upstream_srv_conf_t
-                             *upstream;
     ngx_addr_t               *local;
     ngx_msec_t                connect_timeout;
     ngx_msec_t                send_timeout;
-    ngx_msec_t                timeout;
+    ngx_msec_t                started;
     ngx_str_t                 tls_name;
     ngx_smtp_peer_block_t    *blocks;     /* copied output */
     ngx_smtp_peer_block_t    *last_block;
-    ngx_smtp_peer_block_t    *spare;
     ngx_chain_t              *out;
-    ngx_chain_t             **out_last;
+    ngx_chain_t              *out_last;
     ngx_chain_t              *free;
-    size_t                    out_size;
-    unsigned                  connecting:1;
+    off_t                     out_size;
+    ngx_sockaddr_t            address;
     unsigned                  secure:1;   /* TLS is on */
     unsigned                  verify:1;
     unsigned                  picked:1;   /* a server of upstream{} is held */
-    unsigned                  idle:1;
-    unsigned                  paused:1;
+    unsigned                  blocked:1;  /* output waits: SENT will come */
 };
 
 
@@ -180,7 +179,8 @@ ngx_int_t ngx_smtp_peer_flush(ngx_smtp_peer_t *p);
 
 /*
  * Waits that long for input from now on: FAILED (TIMEDOUT) otherwise.  0:
- * without limit.  Input does not move it.
+ * without limit.  Input does not move it.  Nothing happens when there is no
+ * connection.
  */
 void ngx_smtp_peer_timeout(ngx_smtp_peer_t *p, ngx_msec_t timeout);
 

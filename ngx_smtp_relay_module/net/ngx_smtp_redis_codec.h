@@ -54,6 +54,7 @@ typedef struct {
     size_t                     max;         /* bytes of one reply */
     size_t                     fed;         /* ... since the last one */
     const char                *reason;      /* of NGX_ERROR */
+    unsigned                   started:1;   /* pool holds a part of a reply */
 } ngx_smtp_redis_reader_t;
 
 
