@@ -32,8 +32,9 @@
 #define NGX_SMTP_DSN_SUCCESS    3
 
 /* what became of a recipient; the same numbers as NGX_SMTP_RESULT_* */
-#define NGX_SMTP_DSN_DELIVERED  1   /* Action: delivered */
-#define NGX_SMTP_DSN_RELAYED    2   /* Action: relayed, to a host without DSN */
+#define NGX_SMTP_DSN_DELIVERED  1   /* Action: delivered; of a relay: the peer
+                                       has DSN and reports success itself */
+#define NGX_SMTP_DSN_RELAYED    2   /* Action: relayed, peer without DSN */
 #define NGX_SMTP_DSN_FAILED     3   /* Action: failed, refused for good */
 #define NGX_SMTP_DSN_EXPIRED    4   /* Action: failed, gave up */
 #define NGX_SMTP_DSN_DELAYED    5   /* Action: delayed, will be tried again */
@@ -56,8 +57,8 @@ typedef struct {
     ngx_str_t               text;       /* reply text, with enhanced code if
                                            there was one, or (code 0) our own
                                            words about what went wrong */
-    ngx_str_t               remote;     /* who gave the reply: host name, or
-                                           "name[address]:port"; may be empty */
+    ngx_str_t               remote;     /* who gave the reply: "name" or
+                                           "name[address]:port"; or empty */
     time_t                  attempted;  /* Last-Attempt-Date; 0: left out */
 } ngx_smtp_dsn_rcpt_t;
 
@@ -127,10 +128,12 @@ ngx_int_t ngx_smtp_dsn_tail(ngx_smtp_dsn_t *d, ngx_pool_t *pool,
     ngx_str_t *out);
 
 /*
- * Does NOTIFY of a recipient (NGX_SMTP_NOTIFY_*, 0: not given) ask for a report
- * about this result?  Returns the kind NGX_SMTP_DSN_FAILURE, _DELAY or _SUCCESS
- * of the report, or 0 for none.  Not given means failure and delay (RFC 3461
- * section 4.1).  The caller sees to it that no report goes to the null sender.
+ * Does NOTIFY of a recipient (NGX_SMTP_NOTIFY_*, 0: not given) ask for a
+ * report about this result?  Returns the kind of the report, _FAILURE, _DELAY
+ * or _SUCCESS, or 0 for none.  Not given means failure and delay (RFC 3461
+ * section 4.1).  Success is reported for _RELAYED only: after _DELIVERED the
+ * peer does (RFC 3461 section 5.2.1).  The caller sees to it that no report
+ * goes to the null sender.
  */
 ngx_uint_t ngx_smtp_dsn_wanted(ngx_uint_t notify, ngx_uint_t result);
 

@@ -75,8 +75,8 @@ u_char *ngx_smtp_trace_date_field(u_char *buf, time_t t, ngx_int_t gmtoff);
 
 /*
  * Writes "Message-ID: <unique@hostname>CRLF" (RFC 5322 section 3.6.4).  unique
- * is a token nobody else makes: the caller's random or counted one; at most 200
- * bytes of it are taken, bytes other than letters, digits, "-_." become "-".
+ * is a token nobody else makes: the caller's random or counted one; at most
+ * 200 bytes of it are taken, others than letters, digits, "-_." become "-".
  * buf has NGX_SMTP_MESSAGE_ID_MAX bytes.  Returns the end.
  */
 u_char *ngx_smtp_trace_message_id(u_char *buf, ngx_str_t *unique,
@@ -90,6 +90,13 @@ u_char *ngx_smtp_trace_message_id(u_char *buf, ngx_str_t *unique,
  */
 u_char *ngx_smtp_trace_word(u_char *buf, ngx_str_t *src, size_t max,
     ngx_uint_t utf8);
+
+/*
+ * The length of the UTF-8 sequence at p, or 0 if it is not valid, cut by last,
+ * or no character for a text: a control (C0, DEL, C1), a line or paragraph
+ * separator.  *ch is the character, if not NULL.  p < last.
+ */
+size_t ngx_smtp_trace_utf8(u_char *p, u_char *last, uint32_t *ch);
 
 
 #endif /* _NGX_SMTP_TRACE_H_INCLUDED_ */

@@ -61,9 +61,10 @@ time_t ngx_smtp_schedule_interval(ngx_smtp_schedule_t *s, ngx_uint_t attempts);
 
 /*
  * A message was read from disk with this due time: returns when to try it.
- * That is due, unless it lies further away than any ngx_smtp_schedule_next()
- * would have set (the clock was ahead): then now + interval.  A due time
- * in the past stays, so that the order of waiting messages is kept.
+ * That is due, unless it lies further away than one interval with its jitter
+ * and than NGX_SMTP_SCHEDULE_UNKNOWN (the clock was ahead): then now +
+ * interval, or now if it was never tried.  A due time in the past stays, so
+ * that the order of waiting messages is kept.
  */
 time_t ngx_smtp_schedule_load(ngx_smtp_schedule_t *s, ngx_uint_t attempts,
     time_t due, time_t now);

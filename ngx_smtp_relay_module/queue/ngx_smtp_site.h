@@ -68,6 +68,16 @@ typedef struct {
 } ngx_smtp_site_conf_t;
 
 
+/*
+ * A connection as its site sees it: embedded in the connection, zeroed before
+ * its first use.  Makes closing twice, or a late word of a closed
+ * connection, harmless.
+ */
+typedef struct {
+    unsigned                open:1;
+} ngx_smtp_site_slot_t;
+
+
 typedef struct {
     ngx_smtp_site_conf_t   *conf;       /* the caller's; outlives the site */
     ngx_uint_t              state;      /* NGX_SMTP_SITE_ALIVE ... */
@@ -78,18 +88,8 @@ typedef struct {
     time_t                  backoff;    /* s, the current one */
     time_t                  until;      /* DEAD: when the probe is allowed */
     time_t                  shrunk;     /* when the window was last halved */
+    ngx_smtp_site_slot_t   *probe;      /* PROBE: whose it is; compared only */
 } ngx_smtp_site_t;
-
-
-/*
- * A connection as its site sees it: embedded in the connection, zeroed before
- * its first use.  Makes closing twice, or a late word of a closed
- * connection, harmless.
- */
-typedef struct {
-    unsigned                open:1;
-    unsigned                probe:1;
-} ngx_smtp_site_slot_t;
 
 
 /* Fills a configuration with the defaults above. */
@@ -116,7 +116,7 @@ ngx_int_t ngx_smtp_site_may_open(ngx_smtp_site_t *site, time_t now,
 
 /*
  * A connection is being opened, after NGX_OK of may_open at the same now.
- * Counts it and marks the slot; it may be the probe (slot->probe).
+ * Counts it and marks the slot; if the site is DEAD, this is the probe.
  */
 void ngx_smtp_site_opened(ngx_smtp_site_t *site, ngx_smtp_site_slot_t *slot,
     time_t now);
@@ -131,13 +131,14 @@ void ngx_smtp_site_closed(ngx_smtp_site_t *site, ngx_smtp_site_slot_t *slot,
 
 /*
  * A message went through (250 to the end of data), or a fresh session came as
- * far as EHLO and waits for work.  Revives a dead site, whatever the slot.
+ * far as EHLO and waits for work.  Revives a dead site, whatever the slot, as
+ * long as it is open.
  */
 void ngx_smtp_site_success(ngx_smtp_site_t *site, ngx_smtp_site_slot_t *slot);
 
 /*
- * Something failed.  CONNECT: the window is halved, dead_after of them in a row
- * make the site DEAD; the back-off starts at backoff_min and doubles with
+ * Something failed.  CONNECT: the window is halved, dead_after of them in a
+ * row make the site DEAD; the back-off starts at backoff_min and doubles with
  * each failed probe.  SESSION: the window is halved; counts towards DEAD only
  * when the window was already 1, or for a probe.  MESSAGE: ends a row of
  * failures and revives a dead site, but does not let the window grow.
