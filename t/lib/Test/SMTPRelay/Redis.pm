@@ -63,9 +63,9 @@ sub start {
     }
 
     if ($self->{username}) {
-        push @conf, '--user',
-            "$self->{username} on >$self->{password} ~* &* +\@all",
-            '--user', 'default off';
+        push @conf, '--user', $self->{username}, 'on',
+            ">$self->{password}", '~*', '&*', '+@all',
+            '--user', 'default', 'off';
 
     } elsif ($self->{password}) {
         push @conf, '--requirepass', $self->{password};
