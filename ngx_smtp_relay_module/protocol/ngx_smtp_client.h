@@ -157,8 +157,9 @@ typedef struct {
     ngx_uint_t                   pending;    /* commands written, unanswered */
     ngx_smtp_caps_t              caps_new;
     unsigned                     rset:1;     /* RSET before the next MAIL */
-    unsigned                     mail_bad:1; /* MAIL was refused */
+    unsigned                     refused:1;  /* MAIL was */
     unsigned                     data_sent:1;
+    unsigned                     utf8:1;     /* MAIL with SMTPUTF8 */
     u_char                       text[NGX_SMTP_RESPONSE_TEXT_MAX];
     u_char                       status[16];
 } ngx_smtp_client_t;
@@ -171,12 +172,12 @@ typedef struct {
 void ngx_smtp_client_init(ngx_smtp_client_t *cl, ngx_smtp_client_conf_t *conf);
 
 /*
- * Takes input of the peer from [*pos, last) and returns an action.  With WAIT
- * all input was consumed; every other action may leave input behind.  After an
- * action other than WAIT and before the caller acted on it, and while a body
- * is sent, input must still be passed here when it arrives: it is unasked for
- * and ends the session (a 4xx or 5xx that comes early becomes the verdict
- * text).  Input behind the 220 to STARTTLS ends it too.
+ * Takes input of the peer from [*pos, last) and returns an action.  All input
+ * is consumed, whatever the action.  After an action other than WAIT, before
+ * the caller acted on it, and while a body is sent, input must still be passed
+ * here when it arrives: the peer has nothing to say then, it ends the session
+ * (a 421 as what it is, anything else as a protocol error, told in the verdict
+ * as 4xx with the peer's words).  So does input behind the 220 to STARTTLS.
  */
 ngx_int_t ngx_smtp_client_recv(ngx_smtp_client_t *cl, u_char **pos,
     u_char *last);
@@ -196,7 +197,8 @@ ngx_int_t ngx_smtp_client_tls_done(ngx_smtp_client_t *cl);
 /*
  * READY or DONE: sends a message.  WAIT, or DONE at once when the peer cannot
  * take it: over its SIZE (552 5.3.4), needs SMTPUTF8 (550 5.6.7), needs
- * REQUIRETLS (550 5.7.30).  LIMITS (cl->caps) are the caller's to keep.
+ * REQUIRETLS (550 5.7.30); CLOSE on a peer that spoke unasked.  LIMITS
+ * (cl->caps) are the caller's to keep.
  */
 ngx_int_t ngx_smtp_client_mail(ngx_smtp_client_t *cl,
     ngx_smtp_client_tx_t *tx);
@@ -204,7 +206,8 @@ ngx_int_t ngx_smtp_client_mail(ngx_smtp_client_t *cl,
 /*
  * BODY: the first octet of the end of data is about to be handed to the
  * kernel.  From here on a lost connection leaves the result unknown.  Returns
- * WAIT: read on; nothing is to be written but the rest of the end of data.
+ * WAIT: read on; nothing is to be written but the rest of the end of data.  Or
+ * CLOSE, if half a reply came before: then the end of data must not be sent.
  */
 ngx_int_t ngx_smtp_client_end(ngx_smtp_client_t *cl);
 

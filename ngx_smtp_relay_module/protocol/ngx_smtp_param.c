@@ -479,6 +479,10 @@ ngx_smtp_param_notify(ngx_smtp_param_ctx_t *ctx, ngx_str_t *value)
     ngx_str_t    item;
     ngx_uint_t   bit, notify;
 
+    if (value->len == 0) {
+        return NGX_SMTP_REPLY_BAD_PARAM;
+    }
+
     notify = 0;
 
     p = value->data;
@@ -540,7 +544,7 @@ ngx_smtp_param_orcpt(ngx_smtp_param_ctx_t *ctx, ngx_str_t *value)
     u_char     *p, *last;
     ngx_str_t   addr;
 
-    if (value->len > NGX_SMTP_ORCPT_MAX) {
+    if (value->len == 0 || value->len > NGX_SMTP_ORCPT_MAX) {
         return NGX_SMTP_REPLY_BAD_PARAM;
     }
 

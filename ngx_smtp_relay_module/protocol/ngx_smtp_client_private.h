@@ -1,0 +1,51 @@
+
+/*
+ * Copyright (C) ngx_smtp_relay_module authors
+ */
+
+
+/*
+ * What the two files of the client share; nobody else includes this.
+ */
+
+
+#ifndef _NGX_SMTP_CLIENT_PRIVATE_H_INCLUDED_
+#define _NGX_SMTP_CLIENT_PRIVATE_H_INCLUDED_
+
+
+#include "ngx_smtp_client.h"
+
+
+/*
+ * tx->state of a recipient: OPEN until its verdict was told, ACCEPTED while
+ * that waits for the end of data
+ */
+#define NGX_SMTP_CLIENT_RCPT_OPEN      0
+#define NGX_SMTP_CLIENT_RCPT_ACCEPTED  1
+#define NGX_SMTP_CLIENT_RCPT_TOLD      2
+
+/* cl->to_send: nothing */
+#define NGX_SMTP_CLIENT_NOTHING        NGX_SMTP_CLIENT_ST_CONNECT
+
+
+/* A verdict of our own from static strings. */
+void ngx_smtp_client_own(ngx_smtp_verdict_t *v, ngx_uint_t stage,
+    ngx_uint_t code, const char *status, const char *text);
+
+/* Tells the final verdict on recipient i. */
+void ngx_smtp_client_tell(ngx_smtp_client_t *cl, ngx_uint_t i,
+    ngx_smtp_verdict_t *v);
+
+/* Can the peer take the message?  If not (0), *v tells why. */
+ngx_uint_t ngx_smtp_client_judge(ngx_smtp_client_t *cl,
+    ngx_smtp_client_tx_t *tx, ngx_smtp_verdict_t *v);
+
+/* Recipients that cannot be named to this peer get their verdicts. */
+void ngx_smtp_client_judge_rcpts(ngx_smtp_client_t *cl,
+    ngx_smtp_client_tx_t *tx);
+
+/* The first recipient from i on that is OPEN; tx->nrcpts if none is. */
+ngx_uint_t ngx_smtp_client_next_rcpt(ngx_smtp_client_t *cl, ngx_uint_t i);
+
+
+#endif /* _NGX_SMTP_CLIENT_PRIVATE_H_INCLUDED_ */
