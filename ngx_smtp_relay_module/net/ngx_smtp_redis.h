@@ -8,10 +8,15 @@
  * Redis client of a worker: hiredis formats commands and parses replies
  * (ngx_smtp_redis_codec.h), nginx does the I/O.  One connection for each
  * worker and named Redis, opened by the first request, pipelined, answers
- * matched by order.  Servers are tried in the order of the configuration; when
- * all failed, requests fail at once until a back-off is over (50 ms, doubled
- * up to 1 s).  A request whose connection broke is sent once more on the next
- * one within its time-out, so only reads belong here.
+ * matched by order.
+ *
+ * Servers are tried in the order of the configuration, each for timeout.  A
+ * connection that breaks after it was of use is replaced by a new one; one
+ * that never was, or whose reply did not come in time, counts as a failure of
+ * its server, and the next one is tried.  Requests that had no reply are sent
+ * once more, so only reads belong here.  When all servers failed, all requests
+ * do, and new ones fail at once until a back-off is over (50 ms, doubled up to
+ * 1 s): Redis back is noticed within a second and without a timer.
  *
  * Anything unexpected (garbage, nesting, a reply over the limit, a reply to
  * nothing) drops the connection; it is never guessed where the next reply
@@ -47,10 +52,11 @@ typedef struct {
     ngx_str_t                    name;
 
     ngx_array_t                  servers;   /* of ngx_addr_t, resolved */
+    ngx_str_t                    host;      /* of the first server */
     ngx_str_t                    username;  /* empty: AUTH password only */
     ngx_str_t                    password;  /* empty: no AUTH */
     ngx_int_t                    database;  /* 0: no SELECT */
-    ngx_msec_t                   timeout;   /* connect, and each request */
+    ngx_msec_t                   timeout;   /* connect, and each reply */
     ngx_uint_t                   max_pending;
 
     ngx_flag_t                   tls;
@@ -82,8 +88,10 @@ struct ngx_smtp_redis_request_s {
     ngx_smtp_redis_reply_t      *reply;     /* until the handler returns */
 
     ngx_str_t                    command;   /* formatted */
+    size_t                       written;   /* bytes of it */
     ngx_msec_t                   deadline;  /* ngx_current_msec */
-    ngx_uint_t                   sent;      /* how many times */
+    ngx_uint_t                   tries;     /* how often it was sent */
+    unsigned                     ending:1;  /* out of all queues */
 };
 
 
