@@ -57,8 +57,9 @@ typedef struct {
     ngx_str_t               text;       /* reply text, with enhanced code if
                                            there was one, or (code 0) our own
                                            words about what went wrong */
-    ngx_str_t               remote;     /* who gave the reply: "name" or
-                                           "name[address]:port"; or empty */
+    ngx_str_t               remote;     /* who gave the reply: a name, or
+                                           "name[address]:port", or
+                                           "address:port"; may be empty */
     time_t                  attempted;  /* Last-Attempt-Date; 0: left out */
 } ngx_smtp_dsn_rcpt_t;
 
