@@ -125,6 +125,7 @@ typedef struct {
     uint32_t                sequence;
     u_char                 *payload;
     size_t                  length;
+    unsigned                more:1;     /* the next one belongs to it */
 } ngx_smtp_log_record_t;
 
 
@@ -171,7 +172,8 @@ ngx_int_t ngx_smtp_mark_get(const ngx_smtp_log_record_t *r, off_t *data_end,
 
 /*
  * Numbers the records in p..last, one after the other from *sequence on (which
- * rises), and sets their CRCs.  p..last are whole records.
+ * rises), makes them one group and sets their CRCs.  p..last are whole
+ * records.
  */
 void ngx_smtp_log_seal(u_char *p, u_char *last, uint32_t seed,
     uint32_t *sequence);
