@@ -39,12 +39,10 @@ SUFFIX :=	$(if $(filter-out gcc cc,$(notdir $(CC))),-$(notdir $(CC)))
 
 ifdef SANITIZE
 
-ifeq ($(filter-out gcc cc,$(notdir $(CC))),)
-SANFLAGS :=	-fsanitize=address,undefined -fno-omit-frame-pointer
-else
+# nginx copies zero bytes from nowhere, by design
 SANFLAGS :=	-fsanitize=address,undefined -fno-omit-frame-pointer \
-		-shared-libasan
-endif
+		-fno-sanitize=nonnull-attribute \
+		$(if $(filter clang%,$(notdir $(CC))),-shared-libasan)
 
 BUILD ?=	build-sanitize$(SUFFIX)$(if $(NGX_SRC),-$(notdir $(NGX_SRC)))
 CC_OPT :=	-g -O1 $(SANFLAGS) -fno-sanitize-recover=undefined \
@@ -136,7 +134,7 @@ $(BUILD)/module-tree/objs/Makefile: $(BUILD)/flags $(BUILD)/files config \
 	|| { tail -n 5 $(BUILD)/configure.log >&2; rm -f objs/Makefile; exit 1; }
 
 $(SO): $(BUILD)/module-tree/objs/Makefile FORCE
-	@$(MAKE) --no-print-directory -C $(BUILD)/module-tree \
+	@$(MAKE) --no-print-directory $(if $(V),,-s) -C $(BUILD)/module-tree \
 	    -f objs/Makefile modules
 	@cmp -s $(BUILD)/module-tree/objs/$(MODULE).so $@ \
 	    || cp $(BUILD)/module-tree/objs/$(MODULE).so $@.new
@@ -161,7 +159,10 @@ $(NGINX): $(BUILD)/flags $(SRC)/src/core/nginx.h
 ifndef NGX_SRC
 
 $(SRC)/src/core/nginx.h:
-	@t/tools/nginx-source $(BUILD)/source $(BUILD)/source.log
+	@echo "fetching the sources of nginx from Debian"
+	@mkdir -p $(BUILD)
+	@t/tools/nginx-source $(BUILD)/source > $(BUILD)/source.log 2>&1 \
+	    || { cat $(BUILD)/source.log >&2; exit 1; }
 
 endif
 
@@ -234,6 +235,74 @@ fuzz-replay: fuzz-build
 	    || { tail -n 40 $(BUILD)/fuzz/$$t.log; exit 1; }; \
 	    echo "fuzz-replay: $$t: $$(ls t/fuzz/corpus/$$t | wc -l) inputs"; \
 	done
+
+# Debian's packages.  apt-get is called only for what is missing.
+
+DEPS :=		gcc make libc6-dev nginx nginx-dev libnginx-mod-stream \
+		libssl-dev libhiredis-dev libc-ares-dev libcrypt-dev \
+		redis-server openssl perl curl
+
+TEST_DEPS :=	binutils clang libclang-rt-dev libcmocka-dev postfix swaks \
+		python3 libio-socket-ssl-perl libjson-perl libnet-dns-perl \
+		node:nodejs npm:npm $(if $(SANITIZE),dpkg-dev patch)
+
+deps:
+	@t/tools/apt-install $(DEPS)
+
+# without nodemailer its test is skipped, and says so
+test-deps: $(ROOT)/build/npm/installed
+	@t/tools/apt-install $(TEST_DEPS)
+
+$(ROOT)/build/npm/installed: t/npm/package.json
+	@t/tools/apt-install $(TEST_DEPS)
+	@mkdir -p $(@D)
+	@cp $< $(@D)
+	@if npm install --prefix $(@D) --no-audit --no-fund --silent; \
+	then touch $@; else echo "nodemailer could not be installed" >&2; fi
+
+
+# Everything: the C programs and the Perl tests in one run.
+
+TESTS ?=	$(sort $(wildcard t/*.t))
+PROVE_FLAGS ?=	-j2
+
+TEST_ENV :=	TEST_NGINX_BINARY=$(NGINX) TEST_SMTP_MODULE=$(SO) \
+		TEST_BUILD=$(BUILD) TEST_NGX_SRC=$(SRC) \
+		NODE_PATH=$(ROOT)/build/npm/node_modules \
+		$(if $(SANITIZE),TEST_SANITIZE=1)
+
+# the C programs have sanitizers in any case
+ifdef SANITIZE
+test: deps test-deps
+	@$(MAKE) --no-print-directory all
+	$(TEST_ENV) prove $(PROVE_FLAGS) $(TESTS)
+else
+test: deps test-deps
+	@$(MAKE) --no-print-directory all unit-build
+	$(TEST_ENV) prove $(PROVE_FLAGS) $(UNIT_BIN) $(TESTS)
+endif
+
+compiler-check:
+	@$(MAKE) --no-print-directory CC=gcc BUILD=$(ROOT)/build-check/gcc all
+	@$(MAKE) --no-print-directory CC=clang BUILD=$(ROOT)/build-check/clang \
+	    all
+
+bench: deps test-deps
+	@$(MAKE) --no-print-directory all
+	BUILD=$(BUILD) t/bench/run --build $(BUILD) --nginx $(NGINX) \
+	    --module $(SO) $(BENCH_FLAGS)
+
+
+# A server to try out; conf-examples/quickstart.sh knows the rest.
+
+run: deps
+	@$(MAKE) --no-print-directory all
+	@BUILD=$(BUILD) NGINX=$(NGINX) MODULE=$(SO) \
+	    sh conf-examples/quickstart.sh start
+
+stop:
+	@BUILD=$(BUILD) NGINX=$(NGINX) MODULE=$(SO) \
+	    sh conf-examples/quickstart.sh stop
 
 
 clean:
