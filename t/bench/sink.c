@@ -65,6 +65,8 @@
 typedef struct sink_conn_s  sink_conn_t;
 
 struct sink_conn_s {
+    sink_conn_t     *next;                    /* of all */
+    sink_conn_t    **prev;
     sink_conn_t     *flush_next;
     sink_conn_t     *wait_next;
     uint64_t         when;                    /* answer the end of data at */
@@ -128,6 +130,7 @@ static void sink_flush_all(void);
 static void sink_write(sink_conn_t *c);
 static void sink_watch(sink_conn_t *c, unsigned writing);
 static void sink_close(sink_conn_t *c);
+static void sink_free(sink_conn_t *c);
 static void sink_record(sink_conn_t *c, const char *state);
 static void sink_record_flush(void);
 static int sink_unlucky(double percent);
@@ -148,6 +151,7 @@ static int                     sink_listener;
 static uint64_t                sink_time;
 static sink_count_t            sink_count;
 
+static sink_conn_t            *sink_conns;    /* all */
 static sink_conn_t            *sink_flush;    /* have replies to send */
 static sink_conn_t            *sink_wait;     /* oldest first */
 static sink_conn_t           **sink_wait_end = &sink_wait;
@@ -180,6 +184,10 @@ main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
 
     sink_loop();
+
+    while (sink_conns) {
+        sink_free(sink_conns);
+    }
 
     printf("{\"connections\": %lu, \"messages\": %lu, \"gone\": %lu, "
            "\"refused_rcpts\": %lu, \"refused_messages\": %lu, "
@@ -401,6 +409,14 @@ sink_accept(void)
         (void) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(int));
 
         c->fd = fd;
+        c->next = sink_conns;
+        c->prev = &sink_conns;
+
+        if (sink_conns) {
+            sink_conns->prev = &c->next;
+        }
+
+        sink_conns = c;
         sink_count.connections++;
 
         memset(&ee, 0, sizeof(struct epoll_event));
@@ -830,8 +846,7 @@ sink_flush_all(void)
         }
 
         if (c->fd == -1 && !c->delayed && !c->flushing) {
-            free(c->held);
-            free(c);
+            sink_free(c);
         }
     }
 
@@ -909,6 +924,24 @@ sink_close(sink_conn_t *c)
     c->fd = -1;
 
     sink_queue(c);
+}
+
+
+static void
+sink_free(sink_conn_t *c)
+{
+    *c->prev = c->next;
+
+    if (c->next) {
+        c->next->prev = c->prev;
+    }
+
+    if (c->fd != -1) {
+        close(c->fd);
+    }
+
+    free(c->held);
+    free(c);
 }
 
 
