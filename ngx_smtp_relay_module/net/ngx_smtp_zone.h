@@ -94,7 +94,7 @@ extern ngx_str_t  ngx_smtp_gauge_names[];
 /*
  * Configuration: declares the zone; tag is the module.  NULL after an error
  * was logged: a size below NGX_SMTP_ZONE_MIN_SIZE, a name used with another
- * size.  max_hashing is set to max(1, cores / 2).
+ * size.  A zone declared before is returned again.
  */
 ngx_shm_zone_t *ngx_smtp_zone_add(ngx_conf_t *cf, ngx_str_t *name,
     size_t size, void *tag);
