@@ -16,6 +16,9 @@
  * time tells them from a wrong password.  The request has its own pool, holds
  * copies of login and password, zeroed as soon as they are of no use, and
  * outlives a session that lets go of it.
+ *
+ * The counters AUTH_OK, AUTH_FAILED, AUTH_TEMP and AUTH_CACHED of the zone are
+ * kept here.
  */
 
 
@@ -103,8 +106,9 @@ struct ngx_smtp_login_s {
     ngx_str_t                    verifier;  /* to be hashed against */
     ngx_smtp_redis_request_t    *request;
     ngx_smtp_task_t              task;
-    ngx_event_t                  event;     /* posts an immediate result */
-    void                        *dummy[4];  /* event.data: see P12 */
+    ngx_event_t                  event;     /* posts the result */
+    void                        *dummy[4];  /* stands for a connection in
+                                               debug logs of the event */
     ngx_msec_t                   deadline;
     ngx_uint_t                   ticket;
     ngx_int_t                    verified;  /* result of the thread */
@@ -114,6 +118,7 @@ struct ngx_smtp_login_s {
     unsigned                     is_waiting:1;
     unsigned                     usable:1;  /* success may be granted */
     unsigned                     cached:1;
+    unsigned                     ending:1;  /* the handler is running */
 };
 
 
@@ -128,6 +133,18 @@ ngx_smtp_accounts_t *ngx_smtp_accounts_file_load(ngx_conf_t *cf,
 /* The same for "redis=NAME"; prefix may be NULL.  NULL without memory. */
 ngx_smtp_accounts_t *ngx_smtp_accounts_redis(ngx_conf_t *cf,
     ngx_smtp_redis_conf_t *redis, ngx_str_t *prefix);
+
+/* The account of a normalized login in the file, or NULL. */
+ngx_smtp_account_t *ngx_smtp_accounts_file_find(ngx_smtp_accounts_t *accounts,
+    ngx_str_t *login);
+
+/*
+ * For unknown logins: seen() counts the cost of a stored password, usual()
+ * gives a verifier of the cost seen most often, or NULL.
+ */
+void ngx_smtp_accounts_seen(ngx_smtp_accounts_t *accounts,
+    ngx_str_t *verifier);
+ngx_str_t *ngx_smtp_accounts_usual(ngx_smtp_accounts_t *accounts);
 
 /*
  * Starts a login.  login and password are copied, the caller wipes its own;
@@ -144,8 +161,8 @@ ngx_smtp_login_t *ngx_smtp_login_start(ngx_smtp_login_conf_t *conf,
     ngx_smtp_login_pt handler, void *data);
 
 /*
- * The session leaves: the handler will not be called.  Not from within the
- * handler.
+ * The session leaves: the handler will not be called.  From within the handler
+ * it does nothing.
  */
 void ngx_smtp_login_cancel(ngx_smtp_login_t *login);
 
