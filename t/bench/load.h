@@ -15,8 +15,8 @@
  */
 
 
-#ifndef _LOAD_H_INCLUDED_
-#define _LOAD_H_INCLUDED_
+#ifndef _NGX_SMTP_LOAD_H_INCLUDED_
+#define _NGX_SMTP_LOAD_H_INCLUDED_
 
 
 #define _GNU_SOURCE
@@ -222,4 +222,4 @@ extern int                      load_stopped; /* going on makes no sense */
 extern volatile sig_atomic_t    load_stop;    /* signals received */
 
 
-#endif /* _LOAD_H_INCLUDED_ */
+#endif /* _NGX_SMTP_LOAD_H_INCLUDED_ */
