@@ -1,0 +1,275 @@
+
+/*
+ * Copyright (C) ngx_smtp_relay_module authors
+ */
+
+
+/*
+ * What the files of a relay share.
+ *
+ *   relay   one per worker
+ *   route   one per smtp_queue: what is due, the site's health, connections
+ *   conn    one connection of a route, with the dialogue on it
+ *   delivery   one attempt for a message or a report; bound to a conn unless
+ *              it only reads, or gives an expired message up
+ *
+ * A message has at most one delivery at a time, for itself or for one of its
+ * reports: m->busy, and m->data points to it.
+ */
+
+
+#ifndef _NGX_SMTP_RELAY_PRIVATE_H_INCLUDED_
+#define _NGX_SMTP_RELAY_PRIVATE_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include <ngx_stream.h>
+
+#include "ngx_smtp_client.h"
+#include "ngx_smtp_data.h"
+#include "ngx_smtp_due.h"
+#include "ngx_smtp_schedule.h"
+#include "ngx_smtp_site.h"
+#include "ngx_smtp_store.h"
+#include "ngx_smtp_peer.h"
+#include "ngx_smtp_relay.h"
+
+
+/* what a node of a schedule is: kept in node->data */
+#define NGX_SMTP_DUE_MESSAGE     0
+#define NGX_SMTP_DUE_REPORT      1
+
+/* a leaving worker starts nothing for so long, ms */
+#define NGX_SMTP_RELAY_LEAVE     5000
+
+/* a message that cannot be read or recorded now waits so long, s */
+#define NGX_SMTP_RELAY_PAUSE     5
+#define NGX_SMTP_RELAY_UNREADABLE  60
+
+
+typedef struct ngx_smtp_route_s     ngx_smtp_route_t;
+typedef struct ngx_smtp_conn_s      ngx_smtp_conn_t;
+typedef struct ngx_smtp_delivery_s  ngx_smtp_delivery_t;
+
+
+struct ngx_smtp_relay_s {
+    ngx_smtp_relay_conf_t    *conf;
+    ngx_pool_t               *pool;
+    ngx_log_t                *log;
+
+    ngx_smtp_route_t         *routes;
+    ngx_uint_t                nroutes;
+
+    ngx_event_t               timer;      /* the only one of all messages */
+    ngx_event_t               wake;       /* posted: look what is due */
+    void                     *dummy[4];   /* a connection, for debug logs */
+
+    ngx_queue_t               conns;
+    ngx_queue_t               deliveries;
+
+    ngx_msec_t                quiet;      /* leaving: nothing new until then */
+    unsigned                  leaving:1;
+    unsigned                  stopped:1;
+};
+
+
+struct ngx_smtp_route_s {
+    ngx_smtp_relay_t         *relay;
+    ngx_smtp_queue_conf_t    *conf;
+    ngx_smtp_route_t         *reports;    /* where its reports go */
+    ngx_smtp_schedule_t       schedule;
+    ngx_smtp_due_t            due;
+    ngx_smtp_site_conf_t      site_conf;
+    ngx_smtp_site_t           site;
+    ngx_queue_t               idle;       /* of ngx_smtp_conn_t */
+    ngx_uint_t                expiring;   /* deliveries that only give up */
+};
+
+
+struct ngx_smtp_conn_s {
+    ngx_queue_t               link;       /* in relay->conns */
+    ngx_queue_t               idle_link;
+    ngx_smtp_relay_t         *relay;
+    ngx_smtp_route_t         *route;
+    ngx_smtp_peer_t          *peer;       /* the conn lives in its pool */
+    ngx_smtp_delivery_t      *delivery;
+    ngx_stream_session_t     *eval;
+    ngx_smtp_site_slot_t      slot;
+    ngx_str_t                 name;       /* "host[192.0.2.1]:25" */
+    unsigned                  connecting:1;   /* or connected */
+    unsigned                  ready:1;    /* a message may be sent */
+    unsigned                  idle:1;
+    unsigned                  reused:1;   /* had an earlier message, and no
+                                             reply to this one yet */
+    unsigned                  body:1;     /* the delivery writes */
+    unsigned                  no_tls:1;   /* it failed: in clear this time */
+    unsigned                  quitting:1;
+    ngx_smtp_client_t         client;
+};
+
+
+struct ngx_smtp_delivery_s {
+    ngx_queue_t               link;       /* in relay->deliveries */
+    ngx_pool_t               *pool;
+    ngx_smtp_relay_t         *relay;
+    ngx_smtp_route_t         *route;
+    ngx_smtp_route_t         *home;       /* of the message: not a report's */
+    ngx_smtp_conn_t          *conn;
+    ngx_smtp_message_t       *message;
+    ngx_smtp_report_t        *report;     /* NULL: the message itself */
+    ngx_smtp_reader_t        *reader;
+    ngx_smtp_envelope_t      *envelope;   /* of what is sent */
+    ngx_smtp_client_tx_t      tx;
+
+    ngx_uint_t               *todo;       /* recipients to be tried */
+    ngx_uint_t                ntodo;
+    ngx_uint_t                first;      /* todo of this transaction: first */
+    ngx_uint_t                last;       /* .. up to before last */
+    ngx_smtp_result_t        *results;    /* of this transaction */
+    ngx_uint_t                nresults;
+
+    ngx_smtp_data_encoder_t   encoder;
+    ngx_uint_t                part;       /* NGX_SMTP_PART_* */
+    ngx_str_t                 top;        /* of a report */
+    ngx_str_t                 tail;
+    void                     *header;     /* of a report: its scanner */
+
+    ngx_msec_t                started;
+    time_t                    due;        /* earliest of its deferrals, or 0 */
+    time_t                    until;      /* end of data: when we give up */
+    ngx_str_t                 queue_id;
+    u_char                    id[NGX_SMTP_QUEUE_ID_LEN];
+    unsigned                  ready:1;    /* envelope read */
+    unsigned                  reading:1;  /* a reader handler is to come */
+    unsigned                  ignore:1;   /* verdicts: it starts again */
+    unsigned                  again:1;    /* it did so once */
+    unsigned                  expire:1;   /* only gives up */
+    unsigned                  full:1;     /* report with the whole original */
+    unsigned                  outstanding:1;
+    unsigned                  unknown:1;  /* end of data without answer */
+    unsigned                  progress:1; /* some recipient became final */
+    unsigned                  begun:1;    /* slices were taken: rewind */
+    unsigned                  broken:1;   /* the message cannot be read */
+    unsigned                  utf8:1;     /* it cannot go without SMTPUTF8 */
+};
+
+
+/* parts of what is sent */
+#define NGX_SMTP_PART_TOP        0
+#define NGX_SMTP_PART_CONTENT    1
+#define NGX_SMTP_PART_TAIL       2
+#define NGX_SMTP_PART_END        3
+
+
+/* -- ngx_smtp_relay.c ---------------------------------------------------- */
+
+/* Puts a message or report into its schedule (not: on hold, unknown queue). */
+void ngx_smtp_route_insert(ngx_smtp_relay_t *relay, ngx_smtp_message_t *m,
+    time_t due);
+void ngx_smtp_route_insert_report(ngx_smtp_relay_t *relay,
+    ngx_smtp_report_t *r, time_t due);
+
+/* Looks soon what is due, after the events at hand. */
+void ngx_smtp_relay_wake(ngx_smtp_relay_t *relay);
+
+/* Something may be started now. */
+ngx_uint_t ngx_smtp_relay_active(ngx_smtp_relay_t *relay);
+
+/*
+ * The next thing due on this route as a delivery, its reader opened; NULL:
+ * nothing.
+ */
+ngx_smtp_delivery_t *ngx_smtp_route_next(ngx_smtp_route_t *route);
+
+/* Seconds of a clock that does not jump. */
+#define ngx_smtp_relay_seconds()  ((time_t) (ngx_current_msec / 1000))
+
+
+/* -- ngx_smtp_relay_conn.c ----------------------------------------------- */
+
+/* A connection for a delivery; NULL: no memory, the delivery is not bound. */
+ngx_smtp_conn_t *ngx_smtp_conn_open(ngx_smtp_route_t *route,
+    ngx_smtp_delivery_t *d);
+
+/* Gives an idle connection its next delivery. */
+void ngx_smtp_conn_use(ngx_smtp_conn_t *conn, ngx_smtp_delivery_t *d);
+
+/* The envelope of its delivery is there. */
+void ngx_smtp_conn_go(ngx_smtp_conn_t *conn);
+
+/* The delivery's next slice is there. */
+void ngx_smtp_conn_resume(ngx_smtp_conn_t *conn);
+
+/*
+ * The delivery is gone (dropped, unreadable): a connection that has begun with
+ * it is closed, another one is idle.
+ */
+void ngx_smtp_conn_detach(ngx_smtp_conn_t *conn);
+
+/* Closes at once; quit: says QUIT, but waits for no answer. */
+void ngx_smtp_conn_close(ngx_smtp_conn_t *conn, ngx_uint_t quit);
+
+
+/* -- ngx_smtp_delivery.c ------------------------------------------------- */
+
+/*
+ * An attempt for m, or for its report r; the caller has taken it out of the
+ * schedule.  NULL: it could not be begun, and is scheduled again.
+ */
+ngx_smtp_delivery_t *ngx_smtp_delivery_start(ngx_smtp_route_t *route,
+    ngx_smtp_message_t *m, ngx_smtp_report_t *r, ngx_uint_t expire);
+
+/*
+ * Prepares the next transaction: d->tx is for ngx_smtp_client_mail().
+ * NGX_ERROR: no memory, or nothing may be sent for the message now.
+ */
+ngx_int_t ngx_smtp_delivery_mail(ngx_smtp_delivery_t *d);
+
+/*
+ * The peer wants the body, or takes more of it.  NGX_OK: all of it, with the
+ * end of data, was handed to the peer; NGX_AGAIN: goes on with SENT, or with
+ * ngx_smtp_conn_resume(); NGX_ERROR: it cannot be sent (the end of data was
+ * not); NGX_ABORT: the connection is broken.
+ */
+ngx_int_t ngx_smtp_delivery_body(ngx_smtp_delivery_t *d);
+
+/*
+ * The transaction is over, its verdicts are in.  NGX_AGAIN: there are more
+ * recipients, call ngx_smtp_delivery_mail(); NGX_DONE: the attempt is over and
+ * d is freed.  lost: no further transaction is possible.
+ */
+ngx_int_t ngx_smtp_delivery_done(ngx_smtp_delivery_t *d, ngx_uint_t lost);
+
+/* There was no session: all recipients are deferred.  Frees d. */
+void ngx_smtp_delivery_failed(ngx_smtp_delivery_t *d, ngx_smtp_verdict_t *v);
+
+/*
+ * Ends an attempt without a trace: nothing was sent that counts.  The message
+ * is scheduled again for due, unless due is -1.  The connection is the
+ * caller's affair.
+ */
+void ngx_smtp_delivery_drop(ngx_smtp_delivery_t *d, time_t due);
+
+
+/* -- ngx_smtp_bounce.c --------------------------------------------------- */
+
+/* Makes the reports that the results of a message ask for, and schedules. */
+void ngx_smtp_bounce_results(ngx_smtp_delivery_t *d,
+    ngx_smtp_result_t *results, ngx_uint_t n, ngx_str_t *peer);
+
+/*
+ * The envelope and the text of d->report, from the reader's envelope and the
+ * results.  Sets d->envelope, d->top, d->tail, d->full.  NGX_OK, NGX_ERROR.
+ */
+ngx_int_t ngx_smtp_bounce_build(ngx_smtp_delivery_t *d);
+
+/*
+ * Of a slice of the original, what belongs into the report: all of it, or only
+ * the header section.  NGX_OK; NGX_DONE: this slice is the last.
+ */
+ngx_int_t ngx_smtp_bounce_slice(ngx_smtp_delivery_t *d, ngx_str_t *slice);
+
+
+#endif /* _NGX_SMTP_RELAY_PRIVATE_H_INCLUDED_ */
