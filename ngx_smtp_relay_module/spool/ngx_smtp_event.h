@@ -95,8 +95,8 @@ typedef struct {
     uint64_t                final_word;
     /*
      * meta, envelope and extensions of the head as they stand in the data
-     * file; empty: not known to the writer.  NULL data with a length: the
-     * sealer reads them from the data file.
+     * file; data NULL: the sealer reads them from there and sets meta and
+     * envelope itself
      */
     ngx_str_t               strings;
     uint32_t                meta;       /* size of the meta in strings */

@@ -59,6 +59,8 @@ struct ngx_smtp_recovered_s {
     uint32_t                      nrcpts;
     uint32_t                      npending;
     uint32_t                      nreports; /* highest report number so far */
+    uint32_t                      owed;     /* its part of f->owed: what DONE
+                                               repays */
     uint16_t                      attempts;
     uint16_t                      queue;    /* index in recovery->queues */
     unsigned                      hold:1;

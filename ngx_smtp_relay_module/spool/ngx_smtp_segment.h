@@ -61,6 +61,7 @@ typedef struct {
     unsigned                data_broken:1;  /* a batch could not be taken
                                                back: see append */
     unsigned                no_reserve:1;   /* no fallocate() here */
+    unsigned                ended:1;    /* SEGMENT_DONE is written */
 } ngx_smtp_segment_file_t;
 
 
@@ -115,8 +116,9 @@ ngx_int_t ngx_smtp_segment_append(ngx_smtp_segment_file_t *f,
  *
  * final: there is room for them by what is owed (RESULT, REPORT, REPORTED,
  * DONE, SETTLE); others (DEFERRED, HOLD ...) are refused with NGX_BUSY when
- * they would eat into it.  repay: the sum of ngx_smtp_log_need() of messages
- * whose DONE is among the records, taken from owed when it was written.
+ * they would eat into it.  repay: the sum of what is owed to the messages
+ * whose DONE is among the records (ngx_smtp_log_need() as it was reserved, or
+ * the owed of a recovered one), taken from owed when they were written.
  *
  * All or nothing: after a failure the log ends where it ended, and the same
  * records can be tried again unless log_broken is set (NGX_ERROR).
@@ -134,8 +136,8 @@ ngx_int_t ngx_smtp_segment_log_sync(ngx_smtp_segment_file_t *f);
  * events), SEALED, sync; the data file loses prezeroed room and gets earliest
  * (wall clock; the earliest due time, 0: now) as its mtime.  The segment stays
  * locked; events can follow, batches cannot (full).  A summary without
- * strings has them read from the data file.  queues are collected from the
- * summaries.  NGX_BUSY, NGX_ERROR: not sealed, the adopter will scan; the
+ * strings.data has them read from the data file.  The list of queues is
+ * collected from the summaries.  NGX_BUSY, NGX_ERROR: not sealed, the adopter will scan; the
  * segment can be closed all the same (full is set).
  */
 ngx_int_t ngx_smtp_segment_seal(ngx_smtp_segment_file_t *f,
@@ -236,6 +238,33 @@ ngx_int_t ngx_smtp_body_read(ngx_smtp_body_file_t *b, u_char *buf,
     size_t size, off_t offset, ngx_smtp_fault_t *fault);
 
 void ngx_smtp_body_close(ngx_smtp_body_file_t *b);
+
+
+/* -- shared by the files of this layer ----------------------------------- */
+
+/*
+ * Writes all of iov[n] at offset, however short single writes are; the
+ * elements are changed.  NGX_OK, NGX_BUSY, NGX_ERROR.
+ */
+ngx_int_t ngx_smtp_write_all(int fd, struct iovec *iov, ngx_uint_t n,
+    off_t offset, ngx_smtp_fault_t *fault, const char *what);
+
+/* Reads up to size bytes, less only at the end of the file; -1: fault. */
+ssize_t ngx_smtp_read_all(int fd, u_char *buf, size_t size, off_t offset,
+    ngx_smtp_fault_t *fault, const char *what);
+
+/*
+ * Makes the log of a locked segment that has none, names it durably, and
+ * reserves room for the marks.
+ */
+ngx_int_t ngx_smtp_segment_log_create(ngx_smtp_spool_t *spool,
+    ngx_smtp_segment_file_t *f, time_t now);
+
+/* Allocates the log up to end at least, in chunks. */
+ngx_int_t ngx_smtp_segment_log_extend(ngx_smtp_segment_file_t *f, off_t end);
+
+/* room for END, SEALED, SEGMENT_DONE */
+#define NGX_SMTP_LOG_MARKS          4096
 
 
 /* -- names --------------------------------------------------------------- */
