@@ -4,40 +4,490 @@
  */
 
 
+/*
+ * The stream module: its directives and where nginx calls it.  Blocks are in
+ * ngx_smtp_conf_queue.c and ngx_smtp_conf_redis.c, server{} in
+ * ngx_smtp_conf_server.c, what a worker does in ngx_smtp_worker.c.
+ */
+
+
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_stream.h>
 
+#include "ngx_smtp_conf.h"
+#include "ngx_smtp_sasl.h"
+
+
+static void *ngx_smtp_relay_create_main_conf(ngx_conf_t *cf);
+static char *ngx_smtp_relay_init_main_conf(ngx_conf_t *cf, void *conf);
+static char *ngx_smtp_conf_size(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+
+static ngx_conf_enum_t  ngx_smtp_starttls_values[] = {
+    { ngx_string("off"), NGX_SMTP_STARTTLS_OFF },
+    { ngx_string("on"), NGX_SMTP_STARTTLS_ON },
+    { ngx_string("required"), NGX_SMTP_STARTTLS_REQUIRED },
+    { ngx_null_string, 0 }
+};
+
+
+static ngx_conf_enum_t  ngx_smtp_bare_newline_values[] = {
+    { ngx_string("reject"), NGX_SMTP_BARE_REJECT },
+    { ngx_string("normalize"), NGX_SMTP_BARE_NORMALIZE },
+    { ngx_null_string, 0 }
+};
+
+
+static ngx_conf_bitmask_t  ngx_smtp_auth_values[] = {
+    { ngx_string("plain"), NGX_SMTP_SASL_PLAIN },
+    { ngx_string("login"), NGX_SMTP_SASL_LOGIN },
+    { ngx_null_string, 0 }
+};
+
+
+static ngx_conf_num_bounds_t  ngx_smtp_recipients_bounds = {
+    ngx_conf_check_num_bounds, 1, 65535
+};
+
 
 static ngx_command_t  ngx_smtp_relay_commands[] = {
+
+    { ngx_string("smtp_queue"),
+      NGX_STREAM_MAIN_CONF|NGX_CONF_BLOCK|NGX_CONF_TAKE1,
+      ngx_smtp_conf_queue,
+      NGX_STREAM_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("smtp_redis"),
+      NGX_STREAM_MAIN_CONF|NGX_CONF_BLOCK|NGX_CONF_TAKE1,
+      ngx_smtp_conf_redis,
+      NGX_STREAM_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("smtp_zone"),
+      NGX_STREAM_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_smtp_conf_zone,
+      NGX_STREAM_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("smtp_thread_pool"),
+      NGX_STREAM_MAIN_CONF|NGX_CONF_TAKE12,
+      ngx_smtp_conf_thread_pool,
+      NGX_STREAM_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("smtp_auth_cache"),
+      NGX_STREAM_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_STREAM_MAIN_CONF_OFFSET,
+      offsetof(ngx_smtp_main_conf_t, auth_cache),
+      NULL },
+
+    { ngx_string("smtp_hostname"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_srv_conf_t, hostname),
+      NULL },
+
+    { ngx_string("smtp_starttls"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_enum_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_srv_conf_t, starttls),
+      ngx_smtp_starttls_values },
+
+    { ngx_string("smtp_auth"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_1MORE,
+      ngx_conf_set_bitmask_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_srv_conf_t, auth),
+      ngx_smtp_auth_values },
+
+    { ngx_string("smtp_auth_plaintext"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_srv_conf_t, auth_plaintext),
+      NULL },
+
+    { ngx_string("smtp_accounts"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_server_conf_t, accounts),
+      NULL },
+
+    { ngx_string("smtp_trust"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_1MORE,
+      ngx_smtp_conf_trust,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("smtp_domains"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_1MORE,
+      ngx_smtp_conf_domains,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("smtp_enqueue"),
+      NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_smtp_conf_enqueue,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("smtp_bare_newline"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_enum_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_srv_conf_t, bare_newline),
+      ngx_smtp_bare_newline_values },
+
+    { ngx_string("smtp_max_message_size"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_off_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_srv_conf_t, max_message_size),
+      NULL },
+
+    { ngx_string("smtp_max_recipients"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_num_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_srv_conf_t, max_recipients),
+      &ngx_smtp_recipients_bounds },
+
+    { ngx_string("smtp_max_line_size"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_smtp_conf_size,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_srv_conf_t, max_line_size),
+      NULL },
+
+    { ngx_string("smtp_max_errors"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_num_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_srv_conf_t, max_errors),
+      NULL },
+
+    { ngx_string("smtp_max_idle_commands"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_num_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_srv_conf_t, max_idle_commands),
+      NULL },
+
+    { ngx_string("smtp_max_hops"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_num_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_srv_conf_t, max_hops),
+      NULL },
+
+    { ngx_string("smtp_client_timeout"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_srv_conf_t, client_timeout),
+      NULL },
+
+    { ngx_string("smtp_data_timeout"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_srv_conf_t, data_timeout),
+      NULL },
+
+    { ngx_string("smtp_send_timeout"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_srv_conf_t, send_timeout),
+      NULL },
+
+    { ngx_string("smtp_min_data_rate"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_size_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_srv_conf_t, min_data_rate),
+      NULL },
+
+    { ngx_string("smtp_log"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE12,
+      ngx_smtp_conf_log,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      0,
+      NULL },
 
     ngx_null_command
 };
 
 
 static ngx_stream_module_t  ngx_smtp_relay_module_ctx = {
-    NULL,                                  /* preconfiguration */
+    ngx_smtp_variables_add,                /* preconfiguration */
     NULL,                                  /* postconfiguration */
 
-    NULL,                                  /* create main configuration */
-    NULL,                                  /* init main configuration */
+    ngx_smtp_relay_create_main_conf,       /* create main configuration */
+    ngx_smtp_relay_init_main_conf,         /* init main configuration */
 
-    NULL,                                  /* create server configuration */
-    NULL                                   /* merge server configuration */
+    ngx_smtp_conf_create_server,           /* create server configuration */
+    ngx_smtp_conf_merge_server             /* merge server configuration */
 };
 
 
 ngx_module_t  ngx_smtp_relay_module = {
     NGX_MODULE_V1,
-    &ngx_smtp_relay_module_ctx,             /* module context */
-    ngx_smtp_relay_commands,                /* module directives */
+    &ngx_smtp_relay_module_ctx,            /* module context */
+    ngx_smtp_relay_commands,               /* module directives */
     NGX_STREAM_MODULE,                     /* module type */
     NULL,                                  /* init master */
     NULL,                                  /* init module */
-    NULL,                                  /* init process */
+    ngx_smtp_worker_init,                  /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
-    NULL,                                  /* exit process */
+    ngx_smtp_worker_exit,                  /* exit process */
     NULL,                                  /* exit master */
     NGX_MODULE_V1_PADDING
 };
+
+
+static void *
+ngx_smtp_relay_create_main_conf(ngx_conf_t *cf)
+{
+    ngx_smtp_main_conf_t  *smcf;
+
+    smcf = ngx_pcalloc(cf->pool, sizeof(ngx_smtp_main_conf_t));
+    if (smcf == NULL) {
+        return NULL;
+    }
+
+    if (ngx_array_init(&smcf->queues, cf->pool, 4,
+                       sizeof(ngx_smtp_queue_conf_t *))
+        != NGX_OK
+        || ngx_array_init(&smcf->stores, cf->pool, 4,
+                          sizeof(ngx_smtp_store_conf_t *))
+           != NGX_OK
+        || ngx_array_init(&smcf->redis, cf->pool, 4,
+                          sizeof(ngx_smtp_redis_conf_t *))
+           != NGX_OK
+        || ngx_array_init(&smcf->zones, cf->pool, 4, sizeof(ngx_shm_zone_t *))
+           != NGX_OK)
+    {
+        return NULL;
+    }
+
+    smcf->auth_cache = NGX_CONF_UNSET_MSEC;
+    smcf->ctx = cf->ctx;
+
+    return smcf;
+}
+
+
+static char *
+ngx_smtp_relay_init_main_conf(ngx_conf_t *cf, void *conf)
+{
+    ngx_smtp_main_conf_t *smcf = conf;
+
+    ngx_str_t         name;
+    ngx_shm_zone_t  **zone;
+
+    ngx_conf_init_msec_value(smcf->auth_cache, NGX_SMTP_LOGIN_CACHE_TIME);
+
+    /* a stream{} without SMTP costs nothing */
+
+    if (smcf->queues.nelts == 0 && smcf->servers == 0) {
+        return NGX_CONF_OK;
+    }
+
+    if (smcf->zones.nelts) {
+        zone = smcf->zones.elts;
+        smcf->zone = zone[0];
+
+    } else {
+        ngx_str_set(&name, "smtp_default");
+
+        smcf->zone = ngx_smtp_zone_add(cf, &name, NGX_SMTP_ZONE_DEFAULT_SIZE,
+                                       &ngx_smtp_relay_module);
+        if (smcf->zone == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    smcf->commit_pool = ngx_thread_pool_add(cf, smcf->commit_name.len
+                                                ? &smcf->commit_name : NULL);
+    smcf->auth_pool = ngx_thread_pool_add(cf, smcf->auth_name.len
+                                              ? &smcf->auth_name : NULL);
+
+    if (smcf->commit_pool == NULL || smcf->auth_pool == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    return ngx_smtp_conf_init_queues(cf, smcf);
+}
+
+
+char *
+ngx_smtp_conf_block(ngx_conf_t *cf, ngx_command_t *commands, void *conf)
+{
+    ngx_str_t      *value;
+    ngx_uint_t      n;
+    ngx_command_t  *cmd;
+
+    static ngx_uint_t  takes[] = {
+        NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_CONF_TAKE3,
+        NGX_CONF_TAKE4, NGX_CONF_TAKE5, NGX_CONF_TAKE6, NGX_CONF_TAKE7
+    };
+
+    value = cf->args->elts;
+    n = cf->args->nelts - 1;
+
+    for (cmd = commands; cmd->name.len; cmd++) {
+
+        if (cmd->name.len != value[0].len
+            || ngx_strncmp(cmd->name.data, value[0].data, value[0].len) != 0)
+        {
+            continue;
+        }
+
+        if ((cmd->type & NGX_CONF_1MORE) ? n < 1
+            : (cmd->type & NGX_CONF_FLAG) ? n != 1
+            : n > 7 || !(cmd->type & takes[n]))
+        {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid number of arguments in \"%V\" "
+                               "directive", &value[0]);
+            return NGX_CONF_ERROR;
+        }
+
+        return cmd->set(cf, cmd, conf);
+    }
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "unknown directive \"%V\"",
+                       &value[0]);
+
+    return NGX_CONF_ERROR;
+}
+
+
+char *
+ngx_smtp_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_smtp_main_conf_t *smcf = conf;
+
+    u_char           *p;
+    ssize_t           size;
+    ngx_str_t        *value, name, s;
+    ngx_shm_zone_t  **zone;
+
+    value = cf->args->elts;
+
+    p = ngx_strlchr(value[1].data, value[1].data + value[1].len, ':');
+
+    if (p == NULL || p == value[1].data) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid zone \"%V\", must be \"name:size\"",
+                           &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    name.data = value[1].data;
+    name.len = p - name.data;
+
+    s.data = p + 1;
+    s.len = value[1].data + value[1].len - s.data;
+
+    size = ngx_parse_size(&s);
+
+    if (size == NGX_ERROR) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid size of zone \"%V\"", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    zone = ngx_array_push(&smcf->zones);
+    if (zone == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    *zone = ngx_smtp_zone_add(cf, &name, size, &ngx_smtp_relay_module);
+
+    return *zone ? NGX_CONF_OK : NGX_CONF_ERROR;
+}
+
+
+char *
+ngx_smtp_conf_thread_pool(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_smtp_main_conf_t *smcf = conf;
+
+    ngx_str_t   *value, *name;
+    ngx_uint_t   i, n;
+
+    value = cf->args->elts;
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        if (ngx_strncmp(value[i].data, "commit=", 7) == 0) {
+            name = &smcf->commit_name;
+            n = 7;
+
+        } else if (ngx_strncmp(value[i].data, "auth=", 5) == 0) {
+            name = &smcf->auth_name;
+            n = 5;
+
+        } else {
+            name = NULL;
+            n = 0;
+        }
+
+        if (name == NULL || value[i].len == n) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\", must be "
+                               "\"commit=pool\" or \"auth=pool\"", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+
+        if (name->len) {
+            return "is duplicate";
+        }
+
+        name->data = value[i].data + n;
+        name->len = value[i].len - n;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/* smtp_max_line_size: the input buffer holds no longer line than AUTH's */
+
+static char *
+ngx_smtp_conf_size(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    char    *rv;
+    size_t   size;
+
+    rv = ngx_conf_set_size_slot(cf, cmd, conf);
+
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    size = *(size_t *) ((u_char *) conf + cmd->offset);
+
+    if (size < 512 || size > NGX_SMTP_SASL_MAX_LINE) {
+        return "must be between 512 and 12k";
+    }
+
+    return NGX_CONF_OK;
+}

@@ -4,9 +4,28 @@
  */
 
 
+/*
+ * A module without directives that is initialized before ngx_stream_ssl_module
+ * (see config).  It looks at the servers with smtp_starttls: those without a
+ * certificate are refused in words that name the directive, and in nginx
+ * before 1.25.5 they are marked as if they had "listen ... ssl", without which
+ * their TLS context would not be made.
+ */
+
+
 #include <ngx_config.h>
 #include <ngx_core.h>
+#include <ngx_event.h>
 #include <ngx_stream.h>
+
+#include "ngx_smtp_conf.h"
+#include "ngx_smtp_compat.h"
+
+
+static void *ngx_smtp_starttls_create_main_conf(ngx_conf_t *cf);
+static char *ngx_smtp_starttls_init_main_conf(ngx_conf_t *cf, void *conf);
+static ngx_int_t ngx_smtp_starttls_init(ngx_conf_t *cf,
+    ngx_stream_conf_ctx_t *ctx);
 
 
 static ngx_command_t  ngx_smtp_starttls_commands[] = {
@@ -19,8 +38,8 @@ static ngx_stream_module_t  ngx_smtp_starttls_module_ctx = {
     NULL,                                  /* preconfiguration */
     NULL,                                  /* postconfiguration */
 
-    NULL,                                  /* create main configuration */
-    NULL,                                  /* init main configuration */
+    ngx_smtp_starttls_create_main_conf,    /* create main configuration */
+    ngx_smtp_starttls_init_main_conf,      /* init main configuration */
 
     NULL,                                  /* create server configuration */
     NULL                                   /* merge server configuration */
@@ -29,8 +48,8 @@ static ngx_stream_module_t  ngx_smtp_starttls_module_ctx = {
 
 ngx_module_t  ngx_smtp_starttls_module = {
     NGX_MODULE_V1,
-    &ngx_smtp_starttls_module_ctx,             /* module context */
-    ngx_smtp_starttls_commands,                /* module directives */
+    &ngx_smtp_starttls_module_ctx,         /* module context */
+    ngx_smtp_starttls_commands,            /* module directives */
     NGX_STREAM_MODULE,                     /* module type */
     NULL,                                  /* init master */
     NULL,                                  /* init module */
@@ -41,3 +60,89 @@ ngx_module_t  ngx_smtp_starttls_module = {
     NULL,                                  /* exit master */
     NGX_MODULE_V1_PADDING
 };
+
+
+/* nginx calls init_main_conf only where there is a main configuration */
+
+static void *
+ngx_smtp_starttls_create_main_conf(ngx_conf_t *cf)
+{
+    return ngx_pcalloc(cf->pool, sizeof(ngx_uint_t));
+}
+
+
+static char *
+ngx_smtp_starttls_init_main_conf(ngx_conf_t *cf, void *conf)
+{
+    ngx_uint_t                     i;
+    ngx_stream_core_srv_conf_t   **cscf;
+    ngx_stream_core_main_conf_t   *cmcf;
+
+    cmcf = ngx_stream_conf_get_module_main_conf(cf, ngx_stream_core_module);
+
+    cscf = cmcf->servers.elts;
+
+    for (i = 0; i < cmcf->servers.nelts; i++) {
+
+        if (ngx_smtp_starttls_init(cf, cscf[i]->ctx) != NGX_OK) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/* Nothing is merged yet: what a server does not set is stream{}'s. */
+
+static ngx_int_t
+ngx_smtp_starttls_init(ngx_conf_t *cf, ngx_stream_conf_ctx_t *ctx)
+{
+    ngx_uint_t                   starttls;
+    ngx_smtp_srv_conf_t         *conf, *main_conf;
+    ngx_stream_conf_ctx_t       *main_ctx;
+    ngx_smtp_stream_ssl_conf_t  *ssl, *main_ssl;
+
+    main_ctx = cf->ctx;
+
+    conf = ctx->srv_conf[ngx_smtp_relay_module.ctx_index];
+    main_conf = main_ctx->srv_conf[ngx_smtp_relay_module.ctx_index];
+
+    starttls = conf->starttls;
+
+    if (starttls == NGX_CONF_UNSET_UINT) {
+        starttls = main_conf->starttls;
+    }
+
+    if (conf->sink == NULL || starttls == NGX_CONF_UNSET_UINT
+        || starttls == NGX_SMTP_STARTTLS_OFF)
+    {
+        return NGX_OK;
+    }
+
+    ssl = ctx->srv_conf[ngx_stream_ssl_module.ctx_index];
+    main_ssl = main_ctx->srv_conf[ngx_stream_ssl_module.ctx_index];
+
+    if ((ssl->certificates == NULL || ssl->certificates == NGX_CONF_UNSET_PTR)
+        && (main_ssl->certificates == NULL
+            || main_ssl->certificates == NGX_CONF_UNSET_PTR))
+    {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"smtp_starttls\" needs \"ssl_certificate\" and "
+                      "\"ssl_certificate_key\" in %s:%ui",
+                      conf->file, conf->line);
+        return NGX_ERROR;
+    }
+
+#if (NGX_SMTP_COMPAT_SSL_LISTEN)
+
+    if (!ssl->listen) {
+        ssl->listen = 1;
+        ssl->file = conf->file;
+        ssl->line = conf->line;
+    }
+
+#endif
+
+    return NGX_OK;
+}

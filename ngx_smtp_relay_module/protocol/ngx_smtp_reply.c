@@ -96,6 +96,8 @@ static const ngx_smtp_reply_t  ngx_smtp_replies[] = {
     ngx_smtp_reply_row(NEED_AUTH, 530, "5.7.0", "Authentication required"),
     ngx_smtp_reply_row(RELAY_DENIED, 550, "5.7.1", "Relaying denied"),
     ngx_smtp_reply_row(DENIED, 550, "5.7.1", "Denied by policy"),
+    ngx_smtp_reply_row(SENDER_DENIED, 553, "5.7.1",
+                       "Sender address not owned by this login"),
     ngx_smtp_reply_row(CONNECT_DENIED, 554, "5.7.1", "No SMTP service here"),
 
     ngx_smtp_reply_row(TLS_UNAVAILABLE, 454, "4.7.0",

@@ -86,6 +86,7 @@ typedef enum {
     NGX_SMTP_REPLY_NEED_AUTH,            /* 530 5.7.0 */
     NGX_SMTP_REPLY_RELAY_DENIED,         /* 550 5.7.1 */
     NGX_SMTP_REPLY_DENIED,               /* 550 5.7.1 */
+    NGX_SMTP_REPLY_SENDER_DENIED,        /* 553 5.7.1 not this login's */
     NGX_SMTP_REPLY_CONNECT_DENIED,       /* 554 5.7.1 instead of 220 */
 
     /* STARTTLS and AUTH */

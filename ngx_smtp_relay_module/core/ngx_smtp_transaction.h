@@ -1,0 +1,127 @@
+
+/*
+ * Copyright (C) ngx_smtp_relay_module authors
+ */
+
+
+/*
+ * A transaction (RFC 5321 section 3.3) and the seam between receiving mail and
+ * what becomes of it.  The server side fills a transaction and drives its
+ * sink; spool and proxy are sinks; nothing in server/ knows which it talks to.
+ *
+ *   MAIL      open(txn)
+ *   RCPT      rcpt(txn, rcpt)     for each recipient that passed the checks
+ *   DATA      body(txn)           whenever txn->content grew
+ *   "."       commit(txn)         one reply for the whole message
+ *   RSET,     abort(txn)          at any moment
+ *   close
+ *
+ * open, rcpt, body and commit return
+ *
+ *   NGX_OK        done; for open, rcpt and commit txn->reply is the answer
+ *   NGX_AGAIN     txn->handler(txn) is called later, with txn->rc set to what
+ *                 would have been returned; until then the server feeds nothing
+ *   NGX_ERROR     refused; txn->reply is the answer
+ *
+ * The transaction lives in its own pool.  The server destroys it with
+ * ngx_smtp_transaction_free() after an answered commit.  abort() gives it to
+ * the sink: the sink frees it at once, or when its work in flight has ended,
+ * and calls no handler any more.  After the sink answered commit it has no
+ * interest in the transaction.  A client that leaves while commit is in flight
+ * changes nothing in the fate of the message: the server calls abort(), the
+ * sink finishes the commit, logs it through txn->log_handler, and frees it.
+ */
+
+
+#ifndef _NGX_SMTP_TRANSACTION_H_INCLUDED_
+#define _NGX_SMTP_TRANSACTION_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_stream.h>
+
+#include "ngx_smtp_envelope.h"
+#include "ngx_smtp_content.h"
+
+
+typedef struct ngx_smtp_transaction_s  ngx_smtp_transaction_t;
+typedef struct ngx_smtp_sink_s         ngx_smtp_sink_t;
+
+typedef void (*ngx_smtp_transaction_pt)(ngx_smtp_transaction_t *txn);
+
+
+struct ngx_smtp_sink_s {
+    ngx_int_t               (*open)(ngx_smtp_transaction_t *txn);
+    ngx_int_t               (*rcpt)(ngx_smtp_transaction_t *txn,
+                                 ngx_smtp_rcpt_t *rcpt);
+    ngx_int_t               (*body)(ngx_smtp_transaction_t *txn);
+    ngx_int_t               (*commit)(ngx_smtp_transaction_t *txn);
+    void                    (*abort)(ngx_smtp_transaction_t *txn);
+};
+
+
+/* what a sink answers: a row of the reply table and what follows its text */
+typedef struct {
+    ngx_uint_t                id;         /* NGX_SMTP_REPLY_* */
+    ngx_str_t                 detail;
+} ngx_smtp_answer_t;
+
+
+/* facts of the session, copied so that they outlive it */
+typedef struct {
+    ngx_str_t                 addr;       /* client address, text, no port */
+    ngx_uint_t                port;
+    ngx_str_t                 helo;
+    ngx_str_t                 login;      /* empty: not authenticated */
+    ngx_str_t                 hostname;   /* ours: smtp_hostname */
+    ngx_str_t                 tls_protocol;   /* empty: no TLS */
+    ngx_str_t                 tls_cipher;
+    ngx_str_t                 server;     /* name of the server{} block */
+    unsigned                  esmtp:1;
+} ngx_smtp_origin_t;
+
+
+struct ngx_smtp_transaction_s {
+    ngx_pool_t               *pool;
+    ngx_log_t                *log;        /* outlives the session */
+
+    ngx_smtp_envelope_t       envelope;
+    ngx_smtp_origin_t         origin;
+    ngx_smtp_content_t        content;
+    ngx_str_t                 fields;     /* added above the content, CRLF */
+
+    ngx_smtp_sink_t          *sink;
+    void                     *sink_conf;  /* of the server{} block */
+    void                     *sink_ctx;   /* the sink's own */
+
+    ngx_int_t                 rc;
+    ngx_smtp_answer_t         reply;
+    ngx_str_t                 id;         /* in Received and log: our own */
+    ngx_str_t                 queue_id;   /* set by the sink at commit */
+
+    ngx_smtp_transaction_pt   handler;    /* the server's */
+    void                     *data;       /* the server's session */
+    ngx_smtp_transaction_pt   log_handler;    /* writes the smtp_log line */
+
+    void                     *logs;       /* what log_handler writes to */
+
+    time_t                    started;    /* wall clock at MAIL */
+    ngx_msec_t                started_msec;
+
+    unsigned                  aborted:1;  /* the server let go of it */
+    unsigned                  committing:1;
+};
+
+
+/*
+ * A zeroed transaction in a pool of its own, log copied into it; NULL without
+ * memory.
+ */
+ngx_smtp_transaction_t *ngx_smtp_transaction_create(ngx_log_t *log);
+
+/* Frees content and pool. */
+void ngx_smtp_transaction_free(ngx_smtp_transaction_t *txn);
+
+
+#endif /* _NGX_SMTP_TRANSACTION_H_INCLUDED_ */

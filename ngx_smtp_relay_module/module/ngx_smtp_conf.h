@@ -1,0 +1,104 @@
+
+/*
+ * Copyright (C) ngx_smtp_relay_module authors
+ */
+
+
+/*
+ * What the files of module/ share: the configuration of stream{}, the setters
+ * of directives, the hooks of a worker.  Structures live in the cycle's pool.
+ */
+
+
+#ifndef _NGX_SMTP_CONF_H_INCLUDED_
+#define _NGX_SMTP_CONF_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_stream.h>
+#include <ngx_thread_pool.h>
+
+#include "ngx_smtp_core.h"
+#include "ngx_smtp_server.h"
+#include "ngx_smtp_login.h"
+#include "ngx_smtp_redis.h"
+#include "ngx_smtp_relay.h"
+#include "ngx_smtp_store.h"
+#include "ngx_smtp_zone.h"
+
+
+typedef struct {
+    ngx_array_t                   queues;     /* ngx_smtp_queue_conf_t * */
+    ngx_array_t                   stores;     /* ngx_smtp_store_conf_t * */
+    ngx_array_t                   redis;      /* ngx_smtp_redis_conf_t * */
+    ngx_array_t                   zones;      /* ngx_shm_zone_t * */
+
+    ngx_shm_zone_t               *zone;       /* the first, or the default */
+    ngx_msec_t                    auth_cache;
+
+    ngx_str_t                     commit_name;
+    ngx_str_t                     auth_name;
+    ngx_thread_pool_t            *commit_pool;
+    ngx_thread_pool_t            *auth_pool;
+
+    ngx_stream_conf_ctx_t        *ctx;        /* of stream{} */
+    ngx_smtp_relay_conf_t         relay;
+    ngx_uint_t                    servers;    /* server{} blocks with a sink */
+} ngx_smtp_main_conf_t;
+
+
+/* a server{} block: what the session knows, and what merging needs */
+typedef struct {
+    ngx_smtp_srv_conf_t           server;     /* must be first */
+
+    ngx_str_t                     enqueue;    /* name of the queue */
+    ngx_str_t                     accounts;   /* value of smtp_accounts */
+    ngx_hash_keys_arrays_t       *domains_keys;
+    ngx_open_file_t              *log;        /* smtp_log; NULL: none */
+    ngx_flag_t                    log_set;
+} ngx_smtp_server_conf_t;
+
+
+/* setters; the usual contract of ngx_command_t.set */
+char *ngx_smtp_conf_queue(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_smtp_conf_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_smtp_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_smtp_conf_thread_pool(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_smtp_conf_trust(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_smtp_conf_domains(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_smtp_conf_enqueue(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_smtp_conf_log(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+
+/*
+ * Carries out one directive of a block of ours (smtp_queue, smtp_redis) by the
+ * table of its directives; for cf->handler.
+ */
+char *ngx_smtp_conf_block(ngx_conf_t *cf, ngx_command_t *commands, void *conf);
+
+/* merge and check of a server{} block; NGX_CONF_OK, or logged */
+void *ngx_smtp_conf_create_server(ngx_conf_t *cf);
+char *ngx_smtp_conf_merge_server(ngx_conf_t *cf, void *parent, void *child);
+
+/* all queues are read: names, stores, thread pools; before the merges */
+char *ngx_smtp_conf_init_queues(ngx_conf_t *cf, ngx_smtp_main_conf_t *smcf);
+
+ngx_smtp_queue_conf_t *ngx_smtp_conf_find_queue(ngx_smtp_main_conf_t *smcf,
+    ngx_str_t *name);
+ngx_smtp_redis_conf_t *ngx_smtp_conf_find_redis(ngx_smtp_main_conf_t *smcf,
+    ngx_str_t *name);
+
+/* preconfiguration: the $smtp_* variables */
+ngx_int_t ngx_smtp_variables_add(ngx_conf_t *cf);
+
+/* smtp_log: one line a transaction (txn->logs), one a delivery attempt */
+void ngx_smtp_log_transaction(ngx_smtp_transaction_t *txn);
+void ngx_smtp_log_attempt(void *data, ngx_smtp_attempt_t *a);
+
+/* init_process and exit_process */
+ngx_int_t ngx_smtp_worker_init(ngx_cycle_t *cycle);
+void ngx_smtp_worker_exit(ngx_cycle_t *cycle);
+
+
+#endif /* _NGX_SMTP_CONF_H_INCLUDED_ */

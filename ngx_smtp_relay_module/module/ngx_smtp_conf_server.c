@@ -1,0 +1,702 @@
+
+/*
+ * Copyright (C) ngx_smtp_relay_module authors
+ */
+
+
+/*
+ * server{} blocks: who may relay, what is done with the mail, and the checks
+ * that refuse a configuration which would make an open relay, or one that
+ * could not work.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_stream.h>
+
+#include "ngx_smtp_conf.h"
+#include "ngx_smtp_compat.h"
+#include "ngx_smtp_enqueue.h"
+
+
+#define NGX_SMTP_MAX_MESSAGE_SIZE   (50 * 1024 * 1024)
+#define NGX_SMTP_MAX_RECIPIENTS     1000
+#define NGX_SMTP_MAX_ERRORS         20
+#define NGX_SMTP_MAX_IDLE_COMMANDS  100
+#define NGX_SMTP_MAX_HOPS           50
+#define NGX_SMTP_MAX_LINE_SIZE      4096
+#define NGX_SMTP_CLIENT_TIMEOUT     300000
+#define NGX_SMTP_DATA_TIMEOUT       180000
+#define NGX_SMTP_SEND_TIMEOUT       60000
+#define NGX_SMTP_MIN_DATA_RATE      64
+
+
+static char *ngx_smtp_conf_value(ngx_conf_t *cf, ngx_str_t *value,
+    ngx_array_t **values);
+static ngx_uint_t ngx_smtp_conf_trusts_all(ngx_cidr_t *cidr);
+static char *ngx_smtp_conf_check_trust(ngx_conf_t *cf,
+    ngx_smtp_srv_conf_t *conf);
+static char *ngx_smtp_conf_init_domains(ngx_conf_t *cf,
+    ngx_smtp_server_conf_t *conf);
+static char *ngx_smtp_conf_init_login(ngx_conf_t *cf,
+    ngx_smtp_server_conf_t *conf);
+static ngx_uint_t ngx_smtp_conf_realip(ngx_conf_t *cf);
+static ngx_uint_t ngx_smtp_conf_preread(ngx_conf_t *cf);
+static ngx_int_t ngx_smtp_conf_module(ngx_conf_t *cf, const char *name);
+static int ngx_libc_cdecl ngx_smtp_conf_cmp_wildcards(const void *one,
+    const void *two);
+static char *ngx_smtp_conf_error(ngx_conf_t *cf, ngx_smtp_srv_conf_t *conf,
+    const char *text);
+
+
+void *
+ngx_smtp_conf_create_server(ngx_conf_t *cf)
+{
+    ngx_smtp_srv_conf_t     *s;
+    ngx_smtp_server_conf_t  *conf;
+
+    conf = ngx_pcalloc(cf->pool, sizeof(ngx_smtp_server_conf_t));
+    if (conf == NULL) {
+        return NULL;
+    }
+
+    s = &conf->server;
+
+    s->starttls = NGX_CONF_UNSET_UINT;
+    s->auth_plaintext = NGX_CONF_UNSET;
+    s->bare_newline = NGX_CONF_UNSET_UINT;
+    s->max_message_size = NGX_CONF_UNSET;
+    s->max_recipients = NGX_CONF_UNSET_UINT;
+    s->max_errors = NGX_CONF_UNSET_UINT;
+    s->max_idle_commands = NGX_CONF_UNSET_UINT;
+    s->max_hops = NGX_CONF_UNSET_UINT;
+    s->max_line_size = NGX_CONF_UNSET_SIZE;
+    s->client_timeout = NGX_CONF_UNSET_MSEC;
+    s->data_timeout = NGX_CONF_UNSET_MSEC;
+    s->send_timeout = NGX_CONF_UNSET_MSEC;
+    s->min_data_rate = NGX_CONF_UNSET_SIZE;
+
+    conf->log_set = 0;
+
+    return conf;
+}
+
+
+char *
+ngx_smtp_conf_merge_server(ngx_conf_t *cf, void *parent, void *child)
+{
+    ngx_smtp_server_conf_t *prev = parent;
+    ngx_smtp_server_conf_t *conf = child;
+
+    ngx_smtp_srv_conf_t  *p, *s;
+
+    p = &prev->server;
+    s = &conf->server;
+
+    ngx_conf_merge_str_value(s->hostname, p->hostname, "");
+
+    if (s->hostname.len == 0) {
+        s->hostname = cf->cycle->hostname;
+    }
+
+    s->name = s->hostname;
+
+    ngx_conf_merge_uint_value(s->starttls, p->starttls,
+                              NGX_SMTP_STARTTLS_OFF);
+    ngx_conf_merge_bitmask_value(s->auth, p->auth, 0);
+    ngx_conf_merge_value(s->auth_plaintext, p->auth_plaintext, 0);
+    ngx_conf_merge_uint_value(s->bare_newline, p->bare_newline,
+                              NGX_SMTP_BARE_REJECT);
+    ngx_conf_merge_off_value(s->max_message_size, p->max_message_size,
+                             NGX_SMTP_MAX_MESSAGE_SIZE);
+    ngx_conf_merge_uint_value(s->max_recipients, p->max_recipients,
+                              NGX_SMTP_MAX_RECIPIENTS);
+    ngx_conf_merge_uint_value(s->max_errors, p->max_errors,
+                              NGX_SMTP_MAX_ERRORS);
+    ngx_conf_merge_uint_value(s->max_idle_commands, p->max_idle_commands,
+                              NGX_SMTP_MAX_IDLE_COMMANDS);
+    ngx_conf_merge_uint_value(s->max_hops, p->max_hops, NGX_SMTP_MAX_HOPS);
+    ngx_conf_merge_size_value(s->max_line_size, p->max_line_size,
+                              NGX_SMTP_MAX_LINE_SIZE);
+    ngx_conf_merge_msec_value(s->client_timeout, p->client_timeout,
+                              NGX_SMTP_CLIENT_TIMEOUT);
+    ngx_conf_merge_msec_value(s->data_timeout, p->data_timeout,
+                              NGX_SMTP_DATA_TIMEOUT);
+    ngx_conf_merge_msec_value(s->send_timeout, p->send_timeout,
+                              NGX_SMTP_SEND_TIMEOUT);
+    ngx_conf_merge_size_value(s->min_data_rate, p->min_data_rate,
+                              NGX_SMTP_MIN_DATA_RATE);
+    ngx_conf_merge_str_value(conf->accounts, prev->accounts, "");
+
+    if (s->trust == NULL && s->trust_values == NULL) {
+        s->trust = p->trust;
+        s->trust_values = p->trust_values;
+        s->trust_open = p->trust_open;
+    }
+
+    if (conf->domains_keys == NULL && s->domains_values == NULL
+        && !s->domains_open)
+    {
+        conf->domains_keys = prev->domains_keys;
+        s->domains_values = p->domains_values;
+        s->domains_open = p->domains_open;
+    }
+
+    if (!conf->log_set) {
+        conf->log = prev->log;
+        conf->log_set = prev->log_set;
+    }
+
+    if (conf->log) {
+        s->logs = conf->log;
+        s->log_handler = ngx_smtp_log_transaction;
+    }
+
+    if (conf->enqueue.len == 0) {
+        return NGX_CONF_OK;
+    }
+
+    if (ngx_smtp_conf_check_trust(cf, s) != NGX_CONF_OK
+        || ngx_smtp_conf_init_domains(cf, conf) != NGX_CONF_OK
+        || ngx_smtp_conf_init_login(cf, conf) != NGX_CONF_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    if (s->starttls != NGX_SMTP_STARTTLS_OFF && ngx_smtp_conf_preread(cf)) {
+        return ngx_smtp_conf_error(cf, s, "\"ssl_preread\" cannot be used "
+                                   "together with \"smtp_starttls\"");
+    }
+
+    s->sink_conf = ngx_smtp_conf_find_queue(
+                       ngx_stream_conf_get_module_main_conf(cf,
+                                                     ngx_smtp_relay_module),
+                       &conf->enqueue);
+
+    if (s->sink_conf == NULL) {
+        return ngx_smtp_conf_error(cf, s, "\"smtp_enqueue\" names a queue "
+                                   "that no \"smtp_queue\" defines");
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_smtp_conf_enqueue(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_smtp_server_conf_t *sscf = conf;
+
+    ngx_str_t                   *value;
+    ngx_smtp_main_conf_t        *smcf;
+    ngx_stream_core_srv_conf_t  *cscf;
+
+    if (sscf->enqueue.len) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    sscf->enqueue = value[1];
+    sscf->server.sink = &ngx_smtp_enqueue_sink;
+    sscf->server.file = cf->conf_file->file.name.data;
+    sscf->server.line = cf->conf_file->line;
+
+    smcf = ngx_stream_conf_get_module_main_conf(cf, ngx_smtp_relay_module);
+    smcf->servers++;
+
+    cscf = ngx_stream_conf_get_module_srv_conf(cf, ngx_stream_core_module);
+
+    if (cscf->handler) {
+        return "cannot be used together with another content directive";
+    }
+
+    cscf->handler = ngx_smtp_server_handler;
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_smtp_conf_trust(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_smtp_server_conf_t *sscf = conf;
+
+    ngx_int_t             rc;
+    ngx_str_t            *value;
+    ngx_uint_t            i;
+    ngx_cidr_t           *cidr;
+    ngx_smtp_srv_conf_t  *s;
+
+    s = &sscf->server;
+    value = cf->args->elts;
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        if (i == cf->args->nelts - 1 && ngx_strcmp(value[i].data, "open") == 0)
+        {
+            s->trust_open = 1;
+            continue;
+        }
+
+        if (value[i].data[0] == '$') {
+            if (ngx_smtp_conf_value(cf, &value[i], &s->trust_values)
+                != NGX_CONF_OK)
+            {
+                return NGX_CONF_ERROR;
+            }
+
+            continue;
+        }
+
+        if (s->trust == NULL) {
+            s->trust = ngx_array_create(cf->pool, 4, sizeof(ngx_cidr_t));
+            if (s->trust == NULL) {
+                return NGX_CONF_ERROR;
+            }
+        }
+
+        cidr = ngx_array_push(s->trust);
+        if (cidr == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        ngx_memzero(cidr, sizeof(ngx_cidr_t));
+
+#if (NGX_HAVE_UNIX_DOMAIN)
+        if (ngx_strcmp(value[i].data, "unix:") == 0) {
+            cidr->family = AF_UNIX;
+            continue;
+        }
+#endif
+
+        rc = ngx_ptocidr(&value[i], cidr);
+
+        if (rc == NGX_ERROR) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid address \"%V\", must be a network "
+                               "such as \"10.0.0.0/8\", a variable, or "
+                               "\"unix:\"", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+
+        if (rc == NGX_DONE) {
+            ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                               "low address bits of %V are meaningless",
+                               &value[i]);
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_smtp_conf_domains(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_smtp_server_conf_t *sscf = conf;
+
+    ngx_int_t             rc;
+    ngx_str_t            *value, name;
+    ngx_uint_t            i, last;
+    ngx_smtp_srv_conf_t  *s;
+
+    s = &sscf->server;
+    value = cf->args->elts;
+    last = cf->args->nelts - 1;
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        if (i == last && ngx_strcmp(value[i].data, "open") == 0) {
+            if (i == 1) {
+                return "needs \"* open\" to accept mail for all domains";
+            }
+
+            break;
+        }
+
+        if (ngx_strcmp(value[i].data, "*") == 0
+            || ngx_strcmp(value[i].data, ".") == 0)
+        {
+            if (ngx_strcmp(value[last].data, "open") != 0) {
+                return "would accept mail for all domains from anybody; add "
+                       "\"open\" at its end if that is meant";
+            }
+
+            s->domains_open = 1;
+            continue;
+        }
+
+        if (value[i].data[0] == '$') {
+            if (ngx_smtp_conf_value(cf, &value[i], &s->domains_values)
+                != NGX_CONF_OK)
+            {
+                return NGX_CONF_ERROR;
+            }
+
+            continue;
+        }
+
+        if (sscf->domains_keys == NULL) {
+            sscf->domains_keys = ngx_pcalloc(cf->pool,
+                                             sizeof(ngx_hash_keys_arrays_t));
+            if (sscf->domains_keys == NULL) {
+                return NGX_CONF_ERROR;
+            }
+
+            sscf->domains_keys->pool = cf->pool;
+            sscf->domains_keys->temp_pool = cf->temp_pool;
+
+            if (ngx_hash_keys_array_init(sscf->domains_keys, NGX_HASH_LARGE)
+                != NGX_OK)
+            {
+                return NGX_CONF_ERROR;
+            }
+        }
+
+        name = value[i];
+
+        rc = ngx_hash_add_key(sscf->domains_keys, &name, (void *) 1,
+                              NGX_HASH_WILDCARD_KEY);
+
+        if (rc == NGX_ERROR) {
+            return NGX_CONF_ERROR;
+        }
+
+        if (rc == NGX_DECLINED) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid domain \"%V\"", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+
+        if (rc == NGX_BUSY) {
+            ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                               "duplicate domain \"%V\"", &value[i]);
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_smtp_conf_value(ngx_conf_t *cf, ngx_str_t *value, ngx_array_t **values)
+{
+    ngx_stream_complex_value_t           *cv, **slot;
+    ngx_stream_compile_complex_value_t    ccv;
+
+    if (*values == NULL) {
+        *values = ngx_array_create(cf->pool, 1,
+                                   sizeof(ngx_stream_complex_value_t *));
+        if (*values == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    slot = ngx_array_push(*values);
+    cv = ngx_palloc(cf->pool, sizeof(ngx_stream_complex_value_t));
+
+    if (slot == NULL || cv == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    *slot = cv;
+
+    ngx_memzero(&ccv, sizeof(ngx_stream_compile_complex_value_t));
+
+    ccv.cf = cf;
+    ccv.value = value;
+    ccv.complex_value = cv;
+
+    return ngx_stream_compile_complex_value(&ccv) == NGX_OK ? NGX_CONF_OK
+                                                            : NGX_CONF_ERROR;
+}
+
+
+/*
+ * A network so large that it is no trust: all of IPv4 may come in two halves,
+ * all public IPv6 addresses are in 2000::/3.
+ */
+
+static ngx_uint_t
+ngx_smtp_conf_trusts_all(ngx_cidr_t *cidr)
+{
+    switch (cidr->family) {
+
+#if (NGX_HAVE_INET6)
+    case AF_INET6:
+        return (cidr->u.in6.mask.s6_addr[0] & 0xf0) == 0
+               || cidr->u.in6.mask.s6_addr[0] == 0xe0
+               || cidr->u.in6.mask.s6_addr[0] == 0xc0
+               || cidr->u.in6.mask.s6_addr[0] == 0x80;
+#endif
+
+#if (NGX_HAVE_UNIX_DOMAIN)
+    case AF_UNIX:
+        return 0;
+#endif
+
+    default: /* AF_INET */
+        return (ntohl(cidr->u.in.mask) & 0x7fffffff) == 0;
+    }
+}
+
+
+static char *
+ngx_smtp_conf_check_trust(ngx_conf_t *cf, ngx_smtp_srv_conf_t *conf)
+{
+    ngx_uint_t   i;
+    ngx_cidr_t  *cidr;
+
+    if (conf->trust_open || conf->trust == NULL) {
+        return NGX_CONF_OK;
+    }
+
+    cidr = conf->trust->elts;
+
+    for (i = 0; i < conf->trust->nelts; i++) {
+
+        if (ngx_smtp_conf_trusts_all(&cidr[i])) {
+            return ngx_smtp_conf_error(cf, conf, "\"smtp_trust\" covers all "
+                                       "addresses, which makes an open relay; "
+                                       "name your networks, or add \"open\" "
+                                       "at its end if that is meant");
+        }
+    }
+
+    if (ngx_smtp_compat_proxy_protocol(cf) && !ngx_smtp_conf_realip(cf)) {
+        return ngx_smtp_conf_error(cf, conf, "\"smtp_trust\" on a listener "
+                                   "with \"proxy_protocol\" would see the "
+                                   "address of the proxy, not of the client; "
+                                   "add \"set_real_ip_from\", or \"open\" at "
+                                   "the end of \"smtp_trust\" if that is "
+                                   "meant");
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_smtp_conf_init_domains(ngx_conf_t *cf, ngx_smtp_server_conf_t *conf)
+{
+    ngx_hash_init_t          hash;
+    ngx_hash_keys_arrays_t  *keys;
+
+    keys = conf->domains_keys;
+
+    if (keys == NULL) {
+
+        /* "*" alone: the hash is empty, the flag decides */
+
+        if (conf->server.domains_open) {
+            conf->server.domains = ngx_pcalloc(cf->pool,
+                                               sizeof(ngx_hash_combined_t));
+            if (conf->server.domains == NULL) {
+                return NGX_CONF_ERROR;
+            }
+        }
+
+        return NGX_CONF_OK;
+    }
+
+    conf->server.domains = ngx_pcalloc(cf->pool, sizeof(ngx_hash_combined_t));
+    if (conf->server.domains == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    hash.key = ngx_hash_key_lc;
+    hash.max_size = 65536;
+    hash.bucket_size = ngx_align(128, ngx_cacheline_size);
+    hash.name = "smtp_domains";
+    hash.pool = cf->pool;
+
+    if (keys->keys.nelts) {
+        hash.hash = &conf->server.domains->hash;
+        hash.temp_pool = NULL;
+
+        if (ngx_hash_init(&hash, keys->keys.elts, keys->keys.nelts) != NGX_OK)
+        {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    if (keys->dns_wc_head.nelts) {
+        ngx_qsort(keys->dns_wc_head.elts, keys->dns_wc_head.nelts,
+                  sizeof(ngx_hash_key_t), ngx_smtp_conf_cmp_wildcards);
+
+        hash.hash = NULL;
+        hash.temp_pool = cf->temp_pool;
+
+        if (ngx_hash_wildcard_init(&hash, keys->dns_wc_head.elts,
+                                   keys->dns_wc_head.nelts)
+            != NGX_OK)
+        {
+            return NGX_CONF_ERROR;
+        }
+
+        conf->server.domains->wc_head = (ngx_hash_wildcard_t *) hash.hash;
+    }
+
+    if (keys->dns_wc_tail.nelts) {
+        return ngx_smtp_conf_error(cf, &conf->server, "\"smtp_domains\" takes "
+                                   "no wildcard at the end of a name");
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static int ngx_libc_cdecl
+ngx_smtp_conf_cmp_wildcards(const void *one, const void *two)
+{
+    ngx_hash_key_t  *first, *second;
+
+    first = (ngx_hash_key_t *) one;
+    second = (ngx_hash_key_t *) two;
+
+    return ngx_dns_strcmp(first->key.data, second->key.data);
+}
+
+
+static char *
+ngx_smtp_conf_init_login(ngx_conf_t *cf, ngx_smtp_server_conf_t *conf)
+{
+    ngx_str_t               name;
+    ngx_smtp_accounts_t    *accounts;
+    ngx_smtp_srv_conf_t    *s;
+    ngx_smtp_main_conf_t   *smcf;
+    ngx_smtp_redis_conf_t  *redis;
+
+    s = &conf->server;
+
+    if (s->auth == 0) {
+        return NGX_CONF_OK;
+    }
+
+    if (conf->accounts.len == 0) {
+        return ngx_smtp_conf_error(cf, s, "\"smtp_auth\" needs "
+                                   "\"smtp_accounts redis=NAME\" or "
+                                   "\"smtp_accounts file=PATH\"");
+    }
+
+    smcf = ngx_stream_conf_get_module_main_conf(cf, ngx_smtp_relay_module);
+
+    if (ngx_strncmp(conf->accounts.data, "redis=", 6) == 0) {
+        name.data = conf->accounts.data + 6;
+        name.len = conf->accounts.len - 6;
+
+        redis = ngx_smtp_conf_find_redis(smcf, &name);
+
+        if (redis == NULL) {
+            return ngx_smtp_conf_error(cf, s, "\"smtp_accounts redis=\" names "
+                                       "a Redis that no \"smtp_redis\" "
+                                       "defines");
+        }
+
+        accounts = ngx_smtp_accounts_redis(cf, redis, NULL);
+
+    } else if (ngx_strncmp(conf->accounts.data, "file=", 5) == 0) {
+        name.data = conf->accounts.data + 5;
+        name.len = conf->accounts.len - 5;
+
+        accounts = ngx_smtp_accounts_file_load(cf, &name);
+
+    } else {
+        return ngx_smtp_conf_error(cf, s, "\"smtp_accounts\" must be "
+                                   "\"redis=NAME\" or \"file=PATH\"");
+    }
+
+    if (accounts == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    s->login = ngx_pcalloc(cf->pool, sizeof(ngx_smtp_login_conf_t));
+    if (s->login == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    s->login->accounts = accounts;
+    s->login->zone = smcf->zone;
+    s->login->thread_pool = smcf->auth_pool;
+    s->login->cache_time = smcf->auth_cache;
+    s->login->nice = (smcf->auth_pool != smcf->commit_pool);
+
+    return NGX_CONF_OK;
+}
+
+
+/*
+ * Modules that may be absent, with types nobody else sees: found by name; the
+ * first member of their configuration is what is looked at, and has been it in
+ * all versions.
+ */
+
+static ngx_int_t
+ngx_smtp_conf_module(ngx_conf_t *cf, const char *name)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; cf->cycle->modules[i]; i++) {
+
+        if (cf->cycle->modules[i]->type == NGX_STREAM_MODULE
+            && ngx_strcmp(cf->cycle->modules[i]->name, name) == 0)
+        {
+            return cf->cycle->modules[i]->ctx_index;
+        }
+    }
+
+    return NGX_ERROR;
+}
+
+
+static ngx_uint_t
+ngx_smtp_conf_realip(ngx_conf_t *cf)
+{
+    ngx_int_t               i;
+    ngx_array_t           **from;
+    ngx_stream_conf_ctx_t  *ctx;
+
+    i = ngx_smtp_conf_module(cf, "ngx_stream_realip_module");
+
+    if (i == NGX_ERROR) {
+        return 0;
+    }
+
+    ctx = cf->ctx;
+    from = ctx->srv_conf[i];
+
+    return *from != NULL && *from != NGX_CONF_UNSET_PTR && (*from)->nelts;
+}
+
+
+static ngx_uint_t
+ngx_smtp_conf_preread(ngx_conf_t *cf)
+{
+    ngx_int_t               i;
+    ngx_flag_t             *enabled;
+    ngx_stream_conf_ctx_t  *ctx;
+
+    i = ngx_smtp_conf_module(cf, "ngx_stream_ssl_preread_module");
+
+    if (i == NGX_ERROR) {
+        return 0;
+    }
+
+    ctx = cf->ctx;
+    enabled = ctx->srv_conf[i];
+
+    return *enabled == 1;
+}
+
+
+static char *
+ngx_smtp_conf_error(ngx_conf_t *cf, ngx_smtp_srv_conf_t *conf,
+    const char *text)
+{
+    ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "%s in %s:%ui", text, conf->file,
+                  conf->line);
+
+    return NGX_CONF_ERROR;
+}

@@ -1,0 +1,229 @@
+
+/*
+ * Copyright (C) ngx_smtp_relay_module authors
+ */
+
+
+/*
+ * A worker's life: what is started in it, the watcher that sees it leave
+ * (NGINX-NOTES P26), and the order in which all of it ends.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include <ngx_stream.h>
+
+#include "ngx_smtp_conf.h"
+#include "ngx_smtp_peer.h"
+#include "ngx_smtp_task.h"
+
+
+static ngx_int_t ngx_smtp_worker_start(ngx_cycle_t *cycle,
+    ngx_smtp_main_conf_t *smcf);
+static ngx_int_t ngx_smtp_worker_watch(ngx_cycle_t *cycle,
+    ngx_smtp_main_conf_t *smcf);
+static void ngx_smtp_worker_leave(ngx_event_t *rev);
+static void ngx_smtp_worker_unwatch(void);
+
+
+static ngx_smtp_relay_t  *ngx_smtp_worker_relay;
+static ngx_connection_t  *ngx_smtp_worker_watcher;
+static ngx_uint_t         ngx_smtp_worker_started;
+
+
+ngx_int_t
+ngx_smtp_worker_init(ngx_cycle_t *cycle)
+{
+    ngx_smtp_main_conf_t  *smcf;
+
+    if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)
+    {
+        return NGX_OK;
+    }
+
+    smcf = ngx_stream_cycle_get_module_main_conf(cycle, ngx_smtp_relay_module);
+
+    if (smcf == NULL || smcf->zone == NULL) {
+        return NGX_OK;
+    }
+
+    /* NGX_ERROR would end the worker for good, see NGINX-NOTES P10 */
+
+    if (ngx_smtp_worker_start(cycle, smcf) != NGX_OK) {
+        ngx_log_error(NGX_LOG_CRIT, cycle->log, 0,
+                      "no memory to start the queues of this worker: "
+                      "mail is refused and not delivered, restart nginx");
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_smtp_worker_start(ngx_cycle_t *cycle, ngx_smtp_main_conf_t *smcf)
+{
+    ngx_uint_t               i;
+    ngx_smtp_store_conf_t  **sc;
+    ngx_smtp_server_conf_t  *conf;
+
+    ngx_smtp_worker_started = 1;
+
+    ngx_smtp_task_init_worker();
+    ngx_smtp_zone_init_worker(smcf->zone, cycle->log);
+
+    conf = smcf->ctx->srv_conf[ngx_smtp_relay_module.ctx_index];
+
+    smcf->relay.queues = smcf->queues;
+    smcf->relay.main_conf = smcf->ctx->main_conf;
+    smcf->relay.srv_conf = smcf->ctx->srv_conf;
+
+    if (conf->log) {
+        smcf->relay.log_handler = ngx_smtp_log_attempt;
+        smcf->relay.log_data = conf->log;
+    }
+
+    ngx_smtp_worker_relay = ngx_smtp_relay_start(&smcf->relay, cycle->log);
+
+    if (ngx_smtp_worker_relay == NULL) {
+        return NGX_ERROR;
+    }
+
+    sc = smcf->stores.elts;
+
+    for (i = 0; i < smcf->stores.nelts; i++) {
+
+        if (ngx_smtp_relay_bind(ngx_smtp_worker_relay, sc[i]) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        sc[i]->store = ngx_smtp_store_start(sc[i], cycle->log);
+
+        if (sc[i]->store == NULL) {
+            return NGX_ERROR;
+        }
+    }
+
+    return ngx_smtp_worker_watch(cycle, smcf);
+}
+
+
+/*
+ * An idle connection that is none: nginx calls its read handler when the
+ * worker has to leave.
+ */
+
+static ngx_int_t
+ngx_smtp_worker_watch(ngx_cycle_t *cycle, ngx_smtp_main_conf_t *smcf)
+{
+    ngx_connection_t  *c;
+
+    c = ngx_get_connection(0, cycle->log);
+    if (c == NULL) {
+        return NGX_ERROR;
+    }
+
+    c->fd = (ngx_socket_t) -2;
+    c->idle = 1;
+    c->data = smcf;
+    c->log = cycle->log;
+    c->read->log = cycle->log;
+    c->write->log = cycle->log;
+    c->read->handler = ngx_smtp_worker_leave;
+    c->write->handler = ngx_smtp_worker_leave;
+
+    ngx_smtp_worker_watcher = c;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_smtp_worker_leave(ngx_event_t *rev)
+{
+    ngx_uint_t               i;
+    ngx_connection_t        *c;
+    ngx_smtp_main_conf_t    *smcf;
+    ngx_smtp_store_conf_t  **sc;
+
+    c = rev->data;
+
+    if (!c->close) {
+        return;
+    }
+
+    smcf = c->data;
+
+    ngx_log_debug0(NGX_LOG_DEBUG_STREAM, c->log, 0, "smtp worker leaves");
+
+    ngx_smtp_worker_unwatch();
+
+    ngx_smtp_relay_leave(ngx_smtp_worker_relay);
+
+    sc = smcf->stores.elts;
+
+    for (i = 0; i < smcf->stores.nelts; i++) {
+        ngx_smtp_store_leave(sc[i]->store);
+    }
+}
+
+
+static void
+ngx_smtp_worker_unwatch(void)
+{
+    ngx_connection_t  *c;
+
+    c = ngx_smtp_worker_watcher;
+
+    if (c) {
+        ngx_smtp_worker_watcher = NULL;
+        ngx_free_connection(c);
+        c->fd = (ngx_socket_t) -1;
+    }
+}
+
+
+/*
+ * The thread pools are joined already.  First those who ask for work, then the
+ * results of work that was done, then what is below.
+ */
+
+void
+ngx_smtp_worker_exit(ngx_cycle_t *cycle)
+{
+    ngx_uint_t               i;
+    ngx_smtp_main_conf_t    *smcf;
+    ngx_smtp_store_conf_t  **sc;
+
+    if (!ngx_smtp_worker_started) {
+        return;
+    }
+
+    smcf = ngx_stream_cycle_get_module_main_conf(cycle, ngx_smtp_relay_module);
+
+    ngx_smtp_worker_started = 0;
+    ngx_smtp_worker_unwatch();
+
+    ngx_smtp_login_exit_worker();
+
+    if (ngx_smtp_worker_relay) {
+        ngx_smtp_relay_stop(ngx_smtp_worker_relay);
+    }
+
+    ngx_smtp_task_finish_all();
+
+    sc = smcf->stores.elts;
+
+    for (i = 0; i < smcf->stores.nelts; i++) {
+
+        if (sc[i]->store) {
+            ngx_smtp_store_stop(sc[i]->store);
+            sc[i]->store = NULL;
+        }
+    }
+
+    ngx_smtp_peer_close_all();
+    ngx_smtp_redis_exit_worker();
+    ngx_smtp_zone_exit_worker();
+}

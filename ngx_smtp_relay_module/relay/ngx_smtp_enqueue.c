@@ -1,0 +1,296 @@
+
+/*
+ * Copyright (C) ngx_smtp_relay_module authors
+ */
+
+
+/*
+ * From a transaction to the store: the content stays in memory up to
+ * NGX_SMTP_LARGE, beyond that it goes to a file piece by piece, while the
+ * client waits; commit hands everything to the group commit.
+ *
+ *   body* --(over 1 MB)--> large file: write .. write
+ *   commit: [write what is left] -> accept -> 250, 451 or 452
+ *
+ * The context lives in the transaction's pool.  A client that is gone changes
+ * nothing once commit was called: the transaction is freed here then.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_stream.h>
+
+#include "ngx_smtp_reply.h"
+#include "ngx_smtp_enqueue.h"
+
+
+/* what is collected before it is written to a large file */
+#define NGX_SMTP_ENQUEUE_PIECE  (256 * 1024)
+
+
+typedef struct {
+    ngx_smtp_transaction_t  *txn;
+    ngx_smtp_store_t        *store;
+    ngx_smtp_large_t        *large;
+    ngx_smtp_meta_t          meta;
+    ngx_smtp_accept_t        accept;
+    unsigned                 writing:1;
+} ngx_smtp_enqueue_ctx_t;
+
+
+static ngx_int_t ngx_smtp_enqueue_open(ngx_smtp_transaction_t *txn);
+static ngx_int_t ngx_smtp_enqueue_rcpt(ngx_smtp_transaction_t *txn,
+    ngx_smtp_rcpt_t *rcpt);
+static ngx_int_t ngx_smtp_enqueue_body(ngx_smtp_transaction_t *txn);
+static ngx_int_t ngx_smtp_enqueue_commit(ngx_smtp_transaction_t *txn);
+static void ngx_smtp_enqueue_abort(ngx_smtp_transaction_t *txn);
+static ngx_int_t ngx_smtp_enqueue_write(ngx_smtp_enqueue_ctx_t *ctx);
+static void ngx_smtp_enqueue_written(void *data, ngx_int_t rc);
+static void ngx_smtp_enqueue_accept(ngx_smtp_enqueue_ctx_t *ctx);
+static void ngx_smtp_enqueue_accepted(ngx_smtp_accept_t *a, ngx_int_t rc);
+static void ngx_smtp_enqueue_answer(ngx_smtp_transaction_t *txn);
+static ngx_int_t ngx_smtp_enqueue_refuse(ngx_smtp_transaction_t *txn,
+    ngx_int_t rc);
+
+
+ngx_smtp_sink_t  ngx_smtp_enqueue_sink = {
+    ngx_smtp_enqueue_open,
+    ngx_smtp_enqueue_rcpt,
+    ngx_smtp_enqueue_body,
+    ngx_smtp_enqueue_commit,
+    ngx_smtp_enqueue_abort
+};
+
+
+static ngx_int_t
+ngx_smtp_enqueue_open(ngx_smtp_transaction_t *txn)
+{
+    ngx_int_t                rc;
+    ngx_smtp_queue_conf_t   *queue;
+    ngx_smtp_enqueue_ctx_t  *ctx;
+
+    queue = txn->sink_conf;
+
+    ctx = ngx_pcalloc(txn->pool, sizeof(ngx_smtp_enqueue_ctx_t));
+    if (ctx == NULL) {
+        return ngx_smtp_enqueue_refuse(txn, NGX_ERROR);
+    }
+
+    ctx->txn = txn;
+    ctx->store = queue->store->store;
+    txn->sink_ctx = ctx;
+
+    if (ctx->store == NULL) {
+        return ngx_smtp_enqueue_refuse(txn, NGX_ERROR);
+    }
+
+    rc = ngx_smtp_store_ready(ctx->store, txn->envelope.size);
+
+    if (rc != NGX_OK) {
+        return ngx_smtp_enqueue_refuse(txn, rc);
+    }
+
+    txn->reply.id = NGX_SMTP_REPLY_MAIL_OK;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_smtp_enqueue_rcpt(ngx_smtp_transaction_t *txn, ngx_smtp_rcpt_t *rcpt)
+{
+    txn->reply.id = NGX_SMTP_REPLY_RCPT_OK;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_smtp_enqueue_body(ngx_smtp_transaction_t *txn)
+{
+    ngx_smtp_enqueue_ctx_t  *ctx;
+
+    ctx = txn->sink_ctx;
+
+    if (ctx->large == NULL) {
+
+        if (txn->content.size <= NGX_SMTP_LARGE) {
+            return NGX_OK;
+        }
+
+        ctx->large = ngx_smtp_large_open(ctx->store);
+        if (ctx->large == NULL) {
+            return ngx_smtp_enqueue_refuse(txn, NGX_ERROR);
+        }
+    }
+
+    if (txn->content.buffered < NGX_SMTP_ENQUEUE_PIECE) {
+        return NGX_OK;
+    }
+
+    return ngx_smtp_enqueue_write(ctx);
+}
+
+
+static ngx_int_t
+ngx_smtp_enqueue_commit(ngx_smtp_transaction_t *txn)
+{
+    ngx_smtp_enqueue_ctx_t  *ctx;
+
+    ctx = txn->sink_ctx;
+
+    if (ctx->large && txn->content.buffered) {
+        return ngx_smtp_enqueue_write(ctx);
+    }
+
+    ngx_smtp_enqueue_accept(ctx);
+
+    return NGX_AGAIN;
+}
+
+
+static void
+ngx_smtp_enqueue_abort(ngx_smtp_transaction_t *txn)
+{
+    ngx_smtp_enqueue_ctx_t  *ctx;
+
+    ctx = txn->sink_ctx;
+
+    if (txn->committing) {
+
+        /* ngx_smtp_enqueue_answer() will free it */
+
+        return;
+    }
+
+    if (ctx && ctx->large) {
+        ngx_smtp_large_abort(ctx->large);
+    }
+
+    ngx_smtp_transaction_free(txn);
+}
+
+
+static ngx_int_t
+ngx_smtp_enqueue_write(ngx_smtp_enqueue_ctx_t *ctx)
+{
+    ctx->writing = 1;
+
+    ngx_smtp_large_write(ctx->large, ngx_smtp_content_take(&ctx->txn->content),
+                         ngx_smtp_enqueue_written, ctx);
+
+    return NGX_AGAIN;
+}
+
+
+static void
+ngx_smtp_enqueue_written(void *data, ngx_int_t rc)
+{
+    ngx_smtp_enqueue_ctx_t *ctx = data;
+
+    ngx_smtp_transaction_t  *txn;
+
+    txn = ctx->txn;
+    ctx->writing = 0;
+
+    if (rc != NGX_OK) {
+        ngx_smtp_large_abort(ctx->large);
+        ctx->large = NULL;
+
+        txn->rc = ngx_smtp_enqueue_refuse(txn, rc);
+        ngx_smtp_enqueue_answer(txn);
+        return;
+    }
+
+    if (txn->committing) {
+        ngx_smtp_enqueue_accept(ctx);
+        return;
+    }
+
+    txn->rc = NGX_OK;
+    ngx_smtp_enqueue_answer(txn);
+}
+
+
+static void
+ngx_smtp_enqueue_accept(ngx_smtp_enqueue_ctx_t *ctx)
+{
+    ngx_smtp_accept_t       *a;
+    ngx_smtp_transaction_t  *txn;
+    ngx_smtp_queue_conf_t   *queue;
+
+    txn = ctx->txn;
+    queue = txn->sink_conf;
+    a = &ctx->accept;
+
+    ctx->meta.queue = queue->name;
+    ctx->meta.server = txn->origin.server;
+    ctx->meta.client = txn->origin.addr;
+    ctx->meta.helo = txn->origin.helo;
+    ctx->meta.login = txn->origin.login;
+    ctx->meta.received = txn->started;
+
+    a->envelope = &txn->envelope;
+    a->meta = &ctx->meta;
+    a->fields = txn->fields;
+    a->content = &txn->content;
+    a->large = ctx->large;
+    a->handler = ngx_smtp_enqueue_accepted;
+    a->data = ctx;
+
+    ctx->large = NULL;
+
+    ngx_smtp_store_accept(ctx->store, a);
+}
+
+
+static void
+ngx_smtp_enqueue_accepted(ngx_smtp_accept_t *a, ngx_int_t rc)
+{
+    ngx_smtp_enqueue_ctx_t  *ctx;
+    ngx_smtp_transaction_t  *txn;
+
+    ctx = a->data;
+    txn = ctx->txn;
+
+    if (rc == NGX_OK) {
+        txn->queue_id = a->queue_id;
+        txn->reply.id = NGX_SMTP_REPLY_QUEUED;
+        txn->reply.detail = a->queue_id;
+        txn->rc = NGX_OK;
+
+    } else {
+        txn->rc = ngx_smtp_enqueue_refuse(txn, rc);
+    }
+
+    ngx_smtp_enqueue_answer(txn);
+}
+
+
+/* To the session; to the log alone when it is gone. */
+
+static void
+ngx_smtp_enqueue_answer(ngx_smtp_transaction_t *txn)
+{
+    if (!txn->aborted) {
+        txn->handler(txn);
+        return;
+    }
+
+    if (txn->log_handler) {
+        txn->log_handler(txn);
+    }
+
+    ngx_smtp_transaction_free(txn);
+}
+
+
+static ngx_int_t
+ngx_smtp_enqueue_refuse(ngx_smtp_transaction_t *txn, ngx_int_t rc)
+{
+    txn->reply.id = (rc == NGX_BUSY) ? NGX_SMTP_REPLY_DISK_FULL
+                                     : NGX_SMTP_REPLY_IO_ERROR;
+
+    return NGX_ERROR;
+}

@@ -1,0 +1,189 @@
+
+/*
+ * Copyright (C) ngx_smtp_relay_module authors
+ */
+
+
+/*
+ * One SMTP session, as the files of server/ share it.  The session lives in
+ * the pool of the client connection and ends with it; a transaction has a pool
+ * of its own and may outlive the session (core/ngx_smtp_transaction.h).
+ *
+ *                 command line complete
+ *      +-------------------------------------------+
+ *      v                                           |
+ *   COMMAND --DATA--> DATA --end of data--> (commit is awaited) --> COMMAND
+ *      |  \---BDAT--> CHUNK --chunk read--/
+ *      +------AUTH--> AUTH  --line--> (login is awaited) --> COMMAND
+ *
+ * While an answer is awaited (s->waiting) nothing is read from the client.
+ * Reading and writing go through buffers of the worker, not of the session:
+ * an idle session keeps none.
+ */
+
+
+#ifndef _NGX_SMTP_SESSION_H_INCLUDED_
+#define _NGX_SMTP_SESSION_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_stream.h>
+
+#include "ngx_smtp_command.h"
+#include "ngx_smtp_data.h"
+#include "ngx_smtp_eval.h"
+#include "ngx_smtp_line.h"
+#include "ngx_smtp_reply.h"
+#include "ngx_smtp_header.h"
+#include "ngx_smtp_sasl.h"
+#include "ngx_smtp_login.h"
+#include "ngx_smtp_server.h"
+
+
+#define NGX_SMTP_STATE_COMMAND  0
+#define NGX_SMTP_STATE_DATA     1
+#define NGX_SMTP_STATE_CHUNK    2
+#define NGX_SMTP_STATE_AUTH     3
+
+
+/* the body of the transaction, while it comes in; in the transaction's pool */
+typedef struct {
+    ngx_smtp_data_decoder_t   decoder;
+    ngx_smtp_header_t         header;
+    ngx_msec_t                started;    /* when 354 was sent */
+    ngx_msec_t                paused;     /* ms that we kept it waiting */
+    ngx_msec_t                pause_started;
+    off_t                     received;   /* bytes on the wire */
+    ngx_uint_t                refused;    /* reply id: discard the rest */
+    off_t                     chunk;      /* octets of this BDAT */
+    unsigned                  last:1;     /* BDAT LAST */
+    unsigned                  ended:1;    /* the end of data was seen */
+} ngx_smtp_receive_t;
+
+
+struct ngx_smtp_session_s {
+    ngx_stream_session_t     *stream;
+    ngx_connection_t         *connection;
+
+    ngx_smtp_transaction_t   *txn;
+    ngx_smtp_receive_t       *receive;
+
+    ngx_smtp_rules_t          rules;
+    ngx_smtp_line_t           line;
+    ngx_uint_t                state;      /* NGX_SMTP_STATE_* */
+
+    /* input that was read but could not be used yet; malloc'ed */
+    u_char                   *in;
+    size_t                    in_len;
+
+    /* output that the socket did not take; malloc'ed */
+    u_char                   *out;
+    u_char                   *out_pos;
+    u_char                   *out_last;
+
+    ngx_str_t                 helo;
+    size_t                    helo_size;  /* of the memory */
+    ngx_str_t                 addr;       /* client, text */
+    ngx_uint_t                port;
+
+    ngx_smtp_sasl_t          *sasl;       /* during AUTH; malloc'ed */
+    ngx_smtp_login_t         *login;      /* while its answer is awaited */
+    ngx_smtp_account_t       *account;    /* logged in as */
+    ngx_smtp_snapshot_t      *snapshot;   /* made when first needed */
+
+    off_t                     chunk_drop;     /* of a refused BDAT */
+    ngx_uint_t                chunk_reply;    /* its reply, when it is read */
+    ngx_uint_t                awaited;    /* verb that is being answered */
+    ngx_int_t                 login_rc;   /* of the login that has ended */
+
+    ngx_uint_t                errors;
+    ngx_uint_t                idle_commands;
+    ngx_uint_t                transactions;
+
+    unsigned                  waiting:1;      /* for an answer: no reading */
+    unsigned                  answered:1;     /* it came: see awaited */
+    unsigned                  quit:1;         /* close when flushed */
+    unsigned                  starttls:1;     /* handshake when flushed */
+};
+
+
+/*
+ * Adds a reply to what will be sent.  detail may be NULL.  Replies with a
+ * code of 500 and above count as errors of the client.
+ */
+void ngx_smtp_session_reply(ngx_smtp_session_t *s, ngx_uint_t id,
+    ngx_str_t *detail);
+
+/* Adds a line of a multi-line reply, see ngx_smtp_reply_line(). */
+void ngx_smtp_session_reply_line(ngx_smtp_session_t *s, ngx_uint_t code,
+    ngx_str_t *enhanced, ngx_str_t *text, ngx_uint_t more);
+
+/*
+ * The answer to s->awaited, for which s->waiting was set, is there.  It is
+ * taken when the session runs next: the buffers may be another one's now.
+ */
+void ngx_smtp_session_resume(ngx_smtp_session_t *s);
+
+/*
+ * Ends the transaction, if there is one: writes its log line with the last
+ * answer, gives it back to the sink if that has not answered commit, frees it.
+ */
+void ngx_smtp_session_end_transaction(ngx_smtp_session_t *s);
+
+/*
+ * The answer of the sink to a verb: replies, and does what follows from it.
+ * rc as in core/ngx_smtp_transaction.h; NGX_AGAIN makes the session wait.
+ * Returns NGX_OK or NGX_AGAIN.
+ */
+ngx_int_t ngx_smtp_session_answer(ngx_smtp_session_t *s, ngx_uint_t verb,
+    ngx_int_t rc);
+
+/*
+ * A fresh evaluation session about this session, its transaction if there is
+ * one, and rcpt unless it is NULL; in pool.  NULL: no memory.
+ */
+ngx_stream_session_t *ngx_smtp_session_eval(ngx_smtp_session_t *s,
+    ngx_pool_t *pool, ngx_smtp_rcpt_t *rcpt);
+
+/* The server{} block's settings; not to be kept across STARTTLS. */
+ngx_smtp_srv_conf_t *ngx_smtp_session_conf(ngx_smtp_session_t *s);
+
+
+/*
+ * Carries out a command whose order and form were checked.  NGX_OK: answered,
+ * or the state was changed; NGX_AGAIN: s->waiting was set.
+ */
+typedef ngx_int_t (*ngx_smtp_command_pt)(ngx_smtp_session_t *s,
+    ngx_smtp_command_t *cmd);
+
+ngx_int_t ngx_smtp_command_helo(ngx_smtp_session_t *s,
+    ngx_smtp_command_t *cmd);
+ngx_int_t ngx_smtp_command_mail(ngx_smtp_session_t *s,
+    ngx_smtp_command_t *cmd);
+ngx_int_t ngx_smtp_command_rcpt(ngx_smtp_session_t *s,
+    ngx_smtp_command_t *cmd);
+ngx_int_t ngx_smtp_command_data(ngx_smtp_session_t *s,
+    ngx_smtp_command_t *cmd);
+ngx_int_t ngx_smtp_command_bdat(ngx_smtp_session_t *s,
+    ngx_smtp_command_t *cmd);
+ngx_int_t ngx_smtp_command_auth(ngx_smtp_session_t *s,
+    ngx_smtp_command_t *cmd);
+
+/*
+ * Input in the states DATA and CHUNK, and a line in the state AUTH.  NGX_OK:
+ * the state was left; NGX_AGAIN: more input, or s->waiting was set.
+ */
+ngx_int_t ngx_smtp_session_data(ngx_smtp_session_t *s, u_char **pos,
+    u_char *last);
+ngx_int_t ngx_smtp_session_auth_line(ngx_smtp_session_t *s, ngx_str_t *line);
+
+/* What was awaited by NGX_SMTP_VERB_DATA (body or commit), by AUTH. */
+ngx_int_t ngx_smtp_session_data_answered(ngx_smtp_session_t *s);
+ngx_int_t ngx_smtp_session_auth_answered(ngx_smtp_session_t *s);
+
+/* Drops an AUTH exchange; secrets are wiped. */
+void ngx_smtp_session_auth_end(ngx_smtp_session_t *s);
+
+
+#endif /* _NGX_SMTP_SESSION_H_INCLUDED_ */
