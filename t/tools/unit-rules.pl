@@ -9,7 +9,8 @@
 #     libs: -lcrypt
 #
 # with paths relative to ngx_smtp_relay_module/.  A path that begins with t/
-# is relative to the repository.  t/unit/shim.c is always linked.
+# is relative to the repository.  t/unit/shim.c and t/unit/shim_string.c are
+# always linked.
 #
 #     unit-rules.pl <root> <out> <cc> <cflags> <ldflags> <source>...
 
@@ -55,7 +56,8 @@ for my $test (@tests) {
     }
 
     my ($name) = $test =~ m{([^/]+)\.c$};
-    my @obj = map { object($_) } $test, @sources, 't/unit/shim.c';
+    my @obj = map { object($_) } $test, @sources, 't/unit/shim.c',
+        't/unit/shim_string.c';
 
     push @programs, "$out/$name";
 
