@@ -286,15 +286,7 @@ ngx_smtp_path_quoted(u_char **pos, u_char *last)
     for (p = *pos + 1; p < last; p++) {
 
         if (*p == '"') {
-
-            /* an empty one names nobody, and few could receive it */
-
-            if (p == *pos + 1) {
-                return NGX_SMTP_PATH_E_LOCAL;
-            }
-
             *pos = p + 1;
-
             return NGX_OK;
         }
 
