@@ -179,7 +179,7 @@ UNIT_INCS :=	$(addprefix -I$(TREE)/src/,core event event/modules os/unix \
 UNIT_WARN :=	-W -Wall -Wpointer-arith -Wno-unused-parameter -Werror
 UNIT_SAN ?=	-fsanitize=address,undefined -fno-sanitize-recover=undefined \
 		-fno-omit-frame-pointer
-UNIT_CFLAGS :=	-g -O1 -D_GNU_SOURCE -DSHIM_ROOT='"$(ROOT)"' $(UNIT_WARN) \
+UNIT_CFLAGS :=	-g -O1 -D_GNU_SOURCE -DSHIM_ROOT=\"$(ROOT)\" $(UNIT_WARN) \
 		$(UNIT_INCS) $(UNIT_SAN)
 
 FUZZ_CC ?=	clang

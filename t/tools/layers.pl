@@ -8,7 +8,7 @@
 #              <- server, relay <- module
 #
 # that the first four are pure (no I/O, events, clock, randomness, logging),
-# that nginx_version appears in core/ngx_smtp_compat.h only, and that ngx_mail.h
+# that nginx_version appears in core/ngx_smtp_compat.h only and that ngx_mail.h
 # is never included.  Prints what is wrong; exit status 1 then.
 #
 #     layers.pl [directory of the layers]

@@ -802,7 +802,11 @@ ngx_decode_base64url(ngx_str_t *dst, ngx_str_t *src)
 }
 
 
-/* 0xffffffff: not UTF-8, 0xfffffffe: incomplete */
+/*
+ * 0xffffffff: not UTF-8, 0xfffffffe: incomplete.  As lax as that of nginx
+ * 1.22, the oldest one: it takes leading bytes above 0xf7, and surrogates and
+ * numbers above 0x10ffff as every version does.
+ */
 
 uint32_t
 ngx_utf8_decode(u_char **p, size_t n)
@@ -822,7 +826,7 @@ ngx_utf8_decode(u_char **p, size_t n)
         least = 0x800;
         len = 2;
 
-    } else if (u >= 0xf0 && u <= 0xf7) {
+    } else if (u >= 0xf0) {
         u &= 0x07;
         least = 0x10000;
         len = 3;

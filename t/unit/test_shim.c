@@ -164,7 +164,9 @@ test_utf8(void **state)
         { "\300\200", 2, 0xffffffff },
         { "\340\200\200", 3, 0xffffffff },
         { "\303A", 2, 0xffffffff },
-        { "\377", 1, 0xffffffff }
+        { "\201", 1, 0xffffffff },
+        { "\377", 1, 0xfffffffe },
+        { "\374\220\200\200", 4, 0x110000 }
     };
 
     for (i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
