@@ -25,6 +25,8 @@
 #define NGX_SMTP_SUMMARY_FIXED      56
 #define NGX_SMTP_SEALED_FIXED       40
 
+#define NGX_SMTP_LOG_BARE_EVENT     (NGX_SMTP_LOG_RECORD + 64)
+
 #define NGX_SMTP_SUMMARY_HOLD       1
 #define NGX_SMTP_SUMMARY_LARGE      2
 
@@ -605,18 +607,19 @@ ngx_smtp_log_next(u_char *p, u_char *last, uint32_t seed, uint32_t sequence,
 size_t
 ngx_smtp_log_need(size_t head_size, ngx_uint_t nrcpts)
 {
-    size_t  summary, results, report;
+    size_t  summary, rcpt;
 
     summary = NGX_SMTP_LOG_RECORD + NGX_SMTP_SUMMARY_FIXED + 2 + 12
               + ngx_smtp_summary_bitmap(nrcpts) + head_size;
 
-    results = nrcpts * (NGX_SMTP_LOG_MAX_EVENT + NGX_SMTP_LOG_MAX_RESULT);
+    /* RESULT, REPORT with its texts, REPORTED without */
 
-    report = NGX_SMTP_LOG_MAX_EVENT + nrcpts * NGX_SMTP_LOG_MAX_RESULT;
+    rcpt = 2 * (NGX_SMTP_LOG_MAX_EVENT + NGX_SMTP_LOG_MAX_RESULT)
+           + NGX_SMTP_LOG_BARE_EVENT;
 
-    /* and REPORTED, SETTLE, DONE, which have no texts */
+    /* and SETTLE, DONE */
 
-    return summary + results + report + 3 * (NGX_SMTP_LOG_RECORD + 64);
+    return summary + nrcpts * rcpt + 2 * NGX_SMTP_LOG_BARE_EVENT;
 }
 
 

@@ -187,9 +187,9 @@ ngx_int_t ngx_smtp_log_next(u_char *p, u_char *last, uint32_t seed,
     uint32_t sequence, ngx_smtp_log_record_t *r, u_char **next, size_t *need);
 
 /*
- * Bytes of log to reserve for a message when it is accepted: its summary, one
- * final result for each recipient, one report, its end.  head_size without
- * the fields block is enough.
+ * Bytes of log to reserve for a message when it is accepted: its summary, for
+ * each recipient a final result and a report on it, its end.  head_size
+ * without the fields block is enough; 0: it has its summary already.
  */
 size_t ngx_smtp_log_need(size_t head_size, ngx_uint_t nrcpts);
 

@@ -68,6 +68,11 @@ struct ngx_smtp_recovered_s {
     unsigned                      done:1;   /* ended: skip it */
 };
 
+/*
+ * A message may be live without a pending recipient or report: its last event
+ * was written but not DONE.  The store ends it.
+ */
+
 
 /* things to tell the log; each is a count, details are in notes */
 typedef struct {
@@ -110,9 +115,9 @@ ngx_smtp_recovery_t *ngx_smtp_recovery_start(ngx_smtp_spool_t *spool,
 
 /*
  * Works for about 4 MB of file (some ms).  NGX_AGAIN: call again; NGX_OK: all
- * is there, f has its log open at its end, space owed to the live messages is
- * reserved as far as possible (f->owed > f->log_space - f->log_end: it is not,
- * and nothing may be sent until ngx_smtp_segment_reserve(f, 0) gives NGX_OK);
+ * is there, f has its log open at its end (f->log -1: there is none, and no
+ * mail), space owed to the live messages is reserved if possible: nothing may
+ * be sent until ngx_smtp_segment_reserve(f, 0) gives NGX_OK;
  * NGX_ERROR, NGX_BUSY: f->fault; close the segment, it is tried again later;
  * NGX_DECLINED: notes.new_type: close it and leave it alone.  No live message
  * at all with NGX_OK: the segment can be removed.

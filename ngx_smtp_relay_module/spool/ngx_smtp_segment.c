@@ -400,7 +400,10 @@ ngx_smtp_segment_log_extend(ngx_smtp_segment_file_t *f, off_t end)
         return NGX_OK;
     }
 
-    size = ngx_max(end - f->log_space, NGX_SMTP_RESERVE_CHUNK);
+    /* a segment that takes no more mail grows by little */
+
+    size = ngx_max(end - f->log_space,
+                   f->full ? NGX_SMTP_RESERVE_SMALL : NGX_SMTP_RESERVE_CHUNK);
 
     rc = ngx_smtp_sys.fallocate(f->log, FALLOC_FL_KEEP_SIZE, f->log_space,
                                 size);

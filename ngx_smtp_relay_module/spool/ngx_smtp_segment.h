@@ -33,6 +33,7 @@
 
 
 #define NGX_SMTP_RESERVE_CHUNK      (1024 * 1024)
+#define NGX_SMTP_RESERVE_SMALL      (32 * 1024)
 
 
 /*
@@ -137,8 +138,8 @@ ngx_int_t ngx_smtp_segment_log_sync(ngx_smtp_segment_file_t *f);
  * (wall clock; the earliest due time, 0: now) as its mtime.  The segment stays
  * locked; events can follow, batches cannot (full).  A summary without
  * strings.data has them read from the data file.  The list of queues is
- * collected from the summaries.  NGX_BUSY, NGX_ERROR: not sealed, the adopter will scan; the
- * segment can be closed all the same (full is set).
+ * collected from the summaries.  NGX_BUSY, NGX_ERROR: not sealed, the adopter
+ * will scan; the segment can be closed all the same (full is set).
  */
 ngx_int_t ngx_smtp_segment_seal(ngx_smtp_segment_file_t *f,
     ngx_smtp_summary_t *summaries, ngx_uint_t n, ngx_smtp_event_t *reports,
