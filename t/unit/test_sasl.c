@@ -232,7 +232,8 @@ test_login(void **state)
 
 static const char  *bad_base64[] = {
     "A", "AA", "AAA", "AAAAA", "====", "A===", "AA=A", "=AAA", "AAAA=AAA",
-    "AAAA====", "AAA=AAAA", "AA AAAA=", "AAA\n", "AA-_", "AAA.", "\xff\xff\xff\xff",
+    "AAAA====", "AAA=AAAA", "AA AAAA=", "AAA\n", "AA-_", "AAA.",
+    "\xff\xff\xff\xff",
     "AAA\x01", " AAA", "AAA ", "*AAA", "**", "=", "==", "AHUAcA=",
 };
 
