@@ -96,7 +96,7 @@ ngx_smtp_sasl_start(ngx_smtp_sasl_t *sasl, ngx_uint_t mechanism,
     }
 
     if (initial->len == 1 && initial->data[0] == '=') {
-        ngx_str_null(&empty);
+        ngx_str_set(&empty, "");
         return ngx_smtp_sasl_response(sasl, &empty);
     }
 
@@ -265,8 +265,15 @@ ngx_smtp_sasl_decode(ngx_smtp_sasl_t *sasl, ngx_str_t *line, u_char *buf,
     size_t      len, pad;
     ngx_str_t   src;
 
+    out->data = buf;
+    out->len = 0;
+
     len = line->len;
     pad = 0;
+
+    if (len == 0) {
+        return NGX_OK;
+    }
 
     if (len % 4 != 0) {
         goto malformed;
@@ -293,13 +300,6 @@ ngx_smtp_sasl_decode(ngx_smtp_sasl_t *sasl, ngx_str_t *line, u_char *buf,
     if (line->len / 4 * 3 - pad > size) {
         return ngx_smtp_sasl_fail(sasl, NGX_SMTP_SASL_TOO_LONG,
                                   "login or password too long");
-    }
-
-    out->data = buf;
-    out->len = 0;
-
-    if (line->len == 0) {
-        return NGX_OK;
     }
 
     src.data = line->data;

@@ -76,7 +76,6 @@ ngx_smtp_login_start(ngx_smtp_login_conf_t *conf, ngx_str_t *login,
     pool = ngx_create_pool(4096, ngx_cycle->log);
 
     if (pool == NULL) {
-        ngx_smtp_count(NGX_SMTP_COUNT_AUTH_TEMP);
         return NULL;
     }
 
@@ -84,7 +83,6 @@ ngx_smtp_login_start(ngx_smtp_login_conf_t *conf, ngx_str_t *login,
 
     if (l == NULL) {
         ngx_destroy_pool(pool);
-        ngx_smtp_count(NGX_SMTP_COUNT_AUTH_TEMP);
         return NULL;
     }
 
@@ -133,7 +131,6 @@ ngx_smtp_login_start(ngx_smtp_login_conf_t *conf, ngx_str_t *login,
 failed:
 
     ngx_smtp_login_free(l);
-    ngx_smtp_count(NGX_SMTP_COUNT_AUTH_TEMP);
 
     return NULL;
 }
@@ -605,24 +602,8 @@ ngx_smtp_login_event_handler(ngx_event_t *ev)
     ngx_log_debug2(NGX_LOG_DEBUG_STREAM, ev->log, 0,
                    "smtp login \"%V\": %i", &l->name, l->rc);
 
-    switch (l->rc) {
-
-    case NGX_OK:
-        ngx_smtp_count(NGX_SMTP_COUNT_AUTH_OK);
-
-        if (l->cached) {
-            ngx_smtp_count(NGX_SMTP_COUNT_AUTH_CACHED);
-        }
-
-        break;
-
-    case NGX_DECLINED:
-        ngx_smtp_count(NGX_SMTP_COUNT_AUTH_FAILED);
-        break;
-
-    default:
-        ngx_smtp_count(NGX_SMTP_COUNT_AUTH_TEMP);
-        break;
+    if (l->cached) {
+        ngx_smtp_count(NGX_SMTP_COUNT_AUTH_CACHED);
     }
 
     l->ending = 1;

@@ -17,8 +17,7 @@
  * copies of login and password, zeroed as soon as they are of no use, and
  * outlives a session that lets go of it.
  *
- * The counters AUTH_OK, AUTH_FAILED, AUTH_TEMP and AUTH_CACHED of the zone are
- * kept here.
+ * Of the counters of the zone, only AUTH_CACHED is kept here.
  */
 
 
