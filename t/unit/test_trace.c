@@ -313,7 +313,9 @@ test_long(void **state)
         1, 60, 63, 64, 65, 128, 254, 255, 256, 320, 321, 1000, 100000
     };
 
-    static const char  *fills[] = { "a", "\303\244", "\360\237\230\200", "\r" };
+    static const char  *fills[] = {
+        "a", "\303\244", "\360\237\230\200", "\r"
+    };
 
     buf = malloc(100000);
     assert_non_null(buf);
