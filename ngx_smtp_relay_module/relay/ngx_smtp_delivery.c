@@ -937,10 +937,6 @@ ngx_smtp_delivery_drop(ngx_smtp_delivery_t *d, time_t due)
     r = d->report;
     relay = d->relay;
 
-    if (d->conn) {
-        d->conn->delivery = NULL;
-    }
-
     ngx_smtp_delivery_free(d);
 
     if (due == -1) {
@@ -964,6 +960,10 @@ ngx_smtp_delivery_free(ngx_smtp_delivery_t *d)
 
     if (d->report) {
         d->report->busy = 0;
+    }
+
+    if (d->conn) {
+        d->conn->delivery = NULL;
     }
 
     if (d->reader) {
