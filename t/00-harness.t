@@ -168,6 +168,36 @@ $t->refused(sprintf($conf, 'nonsense;'),
 is(($t->command('sh', '-c', 'cat; exit 3'))[0] >> 8, 3, 'status');
 is(($t->command({ stdin => "in\n" }, 'cat'))[1], "in\n", 'output');
 
+# what the harness must not let pass: tests that have to fail
+
+my $head = "use lib '$FindBin::Bin/lib'; use Test::More;"
+    . " use Test::SMTPRelay; my \$t = Test::SMTPRelay->new();"
+    . ' $t->write_conf("%%GLOBALS%%\nevents { }\nstream { }\n")->run();'
+    . ' print "pid ", $t->pid(), "\n"; pass("one");';
+
+my %bad = (
+    'undeclared alert' => [ '$t->kill_worker(); $t->done();',
+        qr/^not ok \d+ - no undeclared alerts/m ],
+    'declared, but absent' => [ '$t->expect_log(qr/never/); $t->done();',
+        qr/^not ok \d+ - logged as declared: .*never/m ],
+    'done() not reached' => [ 'done_testing();', qr/done\(\) was not reached/ ],
+    'death' => [ 'die "oops"; $t->done()', qr/oops/ ],
+    'sanitizer report' => [
+        '$t->write_file("sanitizer.1", "ERROR: AddressSanitizer: x\n");'
+        . ' $t->done();', qr/^not ok \d+ - no sanitizer reports/m ],
+    'killed' => [ 'kill "INT", $$; sleep 5;', qr/was not reached/ ],
+);
+
+for my $name (sort keys %bad) {
+    my $file = $t->write_file('bad.t', $head . $bad{$name}[0]);
+    my ($status, $out) = $t->command($^X, $file);
+    my ($pid) = $out =~ /^pid (\d+)/m;
+
+    isnt($status, 0, "$name: fails");
+    like($out, $bad{$name}[1], "$name: says why");
+    ok($pid && !$t->alive($pid), "$name: nothing is left");
+}
+
 # the log of the killed worker was renamed away above
 
 $t->write_file('error.log', $t->read_file('error.log.1') . $t->log());

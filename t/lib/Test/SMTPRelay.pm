@@ -748,6 +748,11 @@ sub final_checks {
 sub cleanup_processes {
     my ($self) = @_;
 
+    # a daemon that run() gave up on
+    for (map { $self->read_file($_) } qw/ nginx.pid nginx.pid.oldbin /) {
+        $self->{groups}{$1} = 1 if /^(\d+)/ && group_alive($1);
+    }
+
     for my $pid (keys %{$self->{children}}) {
         kill $self->{children}{$pid}{stop} || 'TERM', $pid;
     }
@@ -1065,6 +1070,24 @@ sub redis {
 sub postfix {
     my ($self, $name, %opts) = @_;
     return Test::SMTPRelay::Postfix->new($self, $name, %opts)->start();
+}
+
+
+# tool('load'): the path of a program of t/bench, compiled when necessary
+
+sub tool {
+    my ($self, $name) = @_;
+
+    my $dir = ($ENV{TEST_BUILD} || "$REPO/build") . '/bench';
+    make_path($dir);
+
+    open my $lock, '>', "$dir/lock" or croak "$dir/lock: $!";
+    flock $lock, LOCK_EX;
+
+    my ($status, $out) = $self->command("$REPO/t/bench/build", $dir);
+    croak "t/bench/build: $out" if $status;
+
+    return "$dir/$name";
 }
 
 
