@@ -180,7 +180,7 @@ my %bad = (
         qr/^not ok \d+ - no undeclared alerts/m ],
     'declared, but absent' => [ '$t->expect_log(qr/never/); $t->done();',
         qr/^not ok \d+ - logged as declared: .*never/m ],
-    'done() not reached' => [ 'done_testing();', qr/done\(\) was not reached/ ],
+    'done() not reached' => [ 'done_testing();', qr/was not reached/ ],
     'death' => [ 'die "oops"; $t->done()', qr/oops/ ],
     'sanitizer report' => [
         '$t->write_file("sanitizer.1", "ERROR: AddressSanitizer: x\n");'
