@@ -94,7 +94,7 @@ is(`perl $tool $root`, '', 'directives and variables');
 
 # the format of the spool, its states and the rest of the manual are there
 
-for my $name (qw/ directives variables architecture spool-format redis-schema
+for my $name (qw/ directives variables architecture spool-format redis
     building /)
 {
     ok(-s "$root/docs/$name.md", "docs/$name.md");
