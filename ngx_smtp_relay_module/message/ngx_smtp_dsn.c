@@ -310,7 +310,7 @@ ngx_smtp_dsn_machine_rcpt(ngx_smtp_dsn_out_t *out, ngx_smtp_dsn_t *d,
             ngx_smtp_dsn_puts(out, "Diagnostic-Code: X-nginx; ");
         }
 
-        ngx_smtp_dsn_text(out, &r->text, 26, CRLF "    ");
+        ngx_smtp_dsn_text(out, &r->text, r->code ? 27 : 26, CRLF "    ");
         ngx_smtp_dsn_puts(out, CRLF);
     }
 

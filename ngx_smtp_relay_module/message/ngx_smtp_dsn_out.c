@@ -127,7 +127,7 @@ ngx_smtp_dsn_address(ngx_smtp_dsn_out_t *out, ngx_str_t *s, ngx_uint_t encode)
         n = ngx_smtp_trace_utf8(p, last, &ch);
 
         if (n == 0 || (n > 1 && !out->utf8 && !encode)) {
-            n = 1;
+            n = n ? n : 1;
             buf[0] = '?';
             q = buf + 1;
 
@@ -201,7 +201,7 @@ ngx_smtp_dsn_text(ngx_smtp_dsn_out_t *out, ngx_str_t *s, size_t column,
 
             if (n == 0 || (n > 1 && !out->utf8)) {
                 ngx_smtp_dsn_puts(out, "?");
-                n = 1;
+                n = n ? n : 1;
 
             } else {
                 ngx_smtp_dsn_put(out, p, n);
