@@ -21,6 +21,7 @@ CC :=		gcc
 endif
 
 NGX_DEV :=	/usr/share/nginx/src
+JOBS ?=		$(shell nproc)
 
 
 # The nginx to build for.  Without NGX_SRC it is the installed one of Debian,
@@ -134,8 +135,8 @@ $(BUILD)/module-tree/objs/Makefile: $(BUILD)/flags $(BUILD)/files config \
 	|| { tail -n 5 $(BUILD)/configure.log >&2; rm -f objs/Makefile; exit 1; }
 
 $(SO): $(BUILD)/module-tree/objs/Makefile FORCE
-	@$(MAKE) --no-print-directory $(if $(V),,-s) -C $(BUILD)/module-tree \
-	    -f objs/Makefile modules
+	@$(MAKE) --no-print-directory $(if $(V),,-s) -j$(JOBS) \
+	    -C $(BUILD)/module-tree -f objs/Makefile modules
 	@cmp -s $(BUILD)/module-tree/objs/$(MODULE).so $@ \
 	    || cp $(BUILD)/module-tree/objs/$(MODULE).so $@.new
 	@test ! -e $@.new || mv $@.new $@
@@ -151,7 +152,7 @@ $(NGINX): $(BUILD)/flags $(SRC)/src/core/nginx.h
 	@cd $(BUILD)/nginx-tree && { $(conf_flags); } \
 	&& { ./configure "$$@" --with-cc=$(CC) --with-cc-opt='$(CC_OPT)' \
 	    --with-ld-opt='$(LD_OPT)' \
-	    && $(MAKE) -f objs/Makefile -j2 binary; } \
+	    && $(MAKE) -f objs/Makefile -j$(JOBS) binary; } \
 	    > $(BUILD)/nginx.log 2>&1 \
 	|| { tail -n 20 $(BUILD)/nginx.log >&2; exit 1; }
 	@cp $(BUILD)/nginx-tree/objs/nginx $@
@@ -200,7 +201,8 @@ define c_tests
 	    || mv $(BUILD)/$(1)/flags.new $(BUILD)/$(1)/flags
 	@t/tools/unit-rules.pl '$(ROOT)' '$(BUILD)/$(1)' '$(2)' '$(3)' '$(4)' \
 	    $(5) > $(BUILD)/$(1)/rules
-	@$(MAKE) --no-print-directory -s -f $(BUILD)/$(1)/rules
+	@$(MAKE) --no-print-directory $(if $(V),,-s) -j$(JOBS) \
+	    -f $(BUILD)/$(1)/rules
 endef
 
 unit-build: $(TREE)/objs/Makefile
