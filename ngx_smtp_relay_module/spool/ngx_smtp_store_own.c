@@ -1,0 +1,701 @@
+
+/*
+ * Copyright (C) ngx_smtp_relay_module authors
+ */
+
+
+/*
+ * Segments that come: looking for free ones, what recovery found, handing
+ * their messages up in slices of the event loop.
+ *
+ * While a segment is inserted its recovery owns the strings; afterwards only
+ * the messages stay.
+ */
+
+
+#include "ngx_smtp_store_internal.h"
+
+
+static ngx_uint_t ngx_smtp_own_skipped(ngx_smtp_look_t *look,
+    ngx_smtp_segment_id_t *id);
+static void ngx_smtp_own_refused(ngx_smtp_store_t *store,
+    ngx_smtp_refused_t *r);
+static void ngx_smtp_own_orphan(ngx_smtp_store_t *store,
+    ngx_smtp_orphan_t *orphan);
+static ngx_smtp_shunned_t *ngx_smtp_own_shunned(ngx_smtp_store_t *store,
+    ngx_smtp_segment_id_t *id);
+static ngx_smtp_shunned_t *ngx_smtp_own_shun(ngx_smtp_store_t *store,
+    ngx_smtp_segment_id_t *id, ngx_msec_t msec);
+static ngx_uint_t ngx_smtp_own_unknown(ngx_smtp_segment_t *seg);
+static void ngx_smtp_own_notes(ngx_smtp_segment_t *seg);
+static ngx_uint_t ngx_smtp_own_insert_some(ngx_smtp_segment_t *seg);
+static ngx_int_t ngx_smtp_own_insert_one(ngx_smtp_segment_t *seg,
+    ngx_smtp_recovered_t *r);
+
+
+/* looking */
+
+void
+ngx_smtp_own_look(ngx_smtp_spool_t *spool, ngx_smtp_look_t *look)
+{
+    ngx_int_t                 rc;
+    ngx_uint_t                i, share;
+    ngx_smtp_fault_t          fault;
+    ngx_smtp_refused_t       *r;
+    ngx_smtp_spool_list_t     list;
+    ngx_smtp_segment_file_t  *f;
+
+    look->rc = ngx_smtp_spool_list(spool, &list, &look->fault);
+
+    if (look->rc != NGX_OK) {
+        return;
+    }
+
+    for (i = 0; i < list.nsegments; i++) {
+
+        if (ngx_smtp_own_skipped(look, &list.segments[i].id)) {
+            continue;
+        }
+
+        if (look->nfiles == NGX_SMTP_LOOK_MAX) {
+            look->more = 1;
+            break;
+        }
+
+        f = &look->files[look->nfiles];
+        rc = ngx_smtp_segment_lock(spool, f, &list.segments[i].id);
+
+        if (rc == NGX_OK) {
+            look->nfiles++;
+
+        } else if (rc != NGX_AGAIN && look->nrefused < NGX_SMTP_LOOK_MAX) {
+            r = &look->refused[look->nrefused++];
+
+            r->id = list.segments[i].id;
+            r->version = f->header.version;
+            r->rc = rc;
+            r->fault = f->fault;
+        }
+    }
+
+    share = (look->nfiles + look->workers - 1) / look->workers;
+
+    while (look->nfiles > share) {
+        ngx_smtp_segment_close(NULL, &look->files[--look->nfiles]);
+        look->more = 1;
+    }
+
+    for (i = 0; i < list.norphans; i++) {
+        rc = ngx_smtp_spool_orphan(spool, &list.orphans[i], &fault);
+
+        if (rc == NGX_DECLINED && look->norphans < NGX_SMTP_LOOK_MAX) {
+            look->orphans[look->norphans++] = list.orphans[i];
+        }
+    }
+
+    if (look->clean) {
+        ngx_smtp_spool_clean(spool, look->now);
+    }
+
+    ngx_smtp_spool_list_free(&list);
+}
+
+
+static ngx_uint_t
+ngx_smtp_own_skipped(ngx_smtp_look_t *look, ngx_smtp_segment_id_t *id)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < look->nskip; i++) {
+        if (ngx_memcmp(look->skip[i].bytes, id->bytes, NGX_SMTP_ID_SIZE)
+            == 0)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+void
+ngx_smtp_own_looked(ngx_smtp_store_t *store, ngx_smtp_look_t *look)
+{
+    ngx_uint_t           i;
+    ngx_smtp_segment_t  *seg;
+
+    if (look->rc != NGX_OK) {
+        if (!store->look_failed) {
+            store->look_failed = 1;
+            ngx_smtp_store_fault(store, NGX_LOG_CRIT, &look->fault,
+                                 "mail left by other workers is not found; "
+                                 "it is tried again");
+        }
+
+        return;
+    }
+
+    store->look_failed = 0;
+
+    for (i = 0; i < look->nrefused; i++) {
+        ngx_smtp_own_refused(store, &look->refused[i]);
+    }
+
+    for (i = 0; i < look->norphans; i++) {
+        ngx_smtp_own_orphan(store, &look->orphans[i]);
+    }
+
+    for (i = 0; i < look->nfiles; i++) {
+        seg = ngx_smtp_segment_add(store, ngx_smtp_state_found);
+
+        if (seg == NULL) {
+            ngx_smtp_segment_close(NULL, &look->files[i]);
+            continue;
+        }
+
+        seg->file = look->files[i];
+        seg->leaving = store->leaving;
+    }
+
+    if (look->more) {
+        store->looks = ngx_min(store->looks + 1, 16);
+        store->look_at = ngx_current_msec + NGX_SMTP_STORE_TICK;
+
+    } else {
+        store->looks = 0;
+    }
+}
+
+
+static void
+ngx_smtp_own_refused(ngx_smtp_store_t *store, ngx_smtp_refused_t *r)
+{
+    u_char               id[NGX_SMTP_ID_TEXT];
+    ngx_uint_t           again;
+    ngx_smtp_shunned_t  *s;
+
+    s = ngx_smtp_own_shunned(store, &r->id);
+    again = (s != NULL);
+
+    s = ngx_smtp_own_shun(store, &r->id, NGX_SMTP_STORE_UNKNOWN);
+
+    if (s && (r->rc == NGX_DECLINED || r->fault.err == 0)) {
+        s->forever = 1;
+    }
+
+    if (again) {
+        return;
+    }
+
+    (void) ngx_smtp_segment_id_text(&r->id, id);
+
+    if (r->rc == NGX_DECLINED) {
+        ngx_log_error(NGX_LOG_CRIT, store->log, 0,
+                      "spool \"%V\": segment %*s has format version %uD, "
+                      "this version of the module reads up to %d; its mail "
+                      "waits for a newer one",
+                      &store->conf->path, (size_t) NGX_SMTP_ID_TEXT, id,
+                      r->version, NGX_SMTP_FORMAT_VERSION);
+        return;
+    }
+
+    ngx_log_error(NGX_LOG_CRIT, store->log, r->fault.err,
+                  "spool \"%V\": segment %*s cannot be read: %s failed; it is "
+                  "left alone",
+                  &store->conf->path, (size_t) NGX_SMTP_ID_TEXT, id,
+                  r->fault.what ? r->fault.what : "its header");
+}
+
+
+static void
+ngx_smtp_own_orphan(ngx_smtp_store_t *store, ngx_smtp_orphan_t *orphan)
+{
+    u_char               id[NGX_SMTP_ID_TEXT];
+    ngx_smtp_shunned_t  *s;
+
+    if (ngx_smtp_own_shunned(store, &orphan->id)) {
+        return;
+    }
+
+    s = ngx_smtp_own_shun(store, &orphan->id, 0);
+
+    if (s) {
+        s->forever = 1;
+    }
+
+    (void) ngx_smtp_segment_id_text(&orphan->id, id);
+
+    ngx_log_error(NGX_LOG_CRIT, store->log, 0,
+                  "spool \"%V\": segment %*s has a log but no data, mail may "
+                  "be missing",
+                  &store->conf->path, (size_t) NGX_SMTP_ID_TEXT, id);
+}
+
+
+static ngx_smtp_shunned_t *
+ngx_smtp_own_shunned(ngx_smtp_store_t *store, ngx_smtp_segment_id_t *id)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < store->nshunned; i++) {
+        if (ngx_memcmp(store->shunned[i].id.bytes, id->bytes,
+                       NGX_SMTP_ID_SIZE)
+            == 0)
+        {
+            return &store->shunned[i];
+        }
+    }
+
+    return NULL;
+}
+
+
+/* Lets a segment alone for msec.  NULL: no memory, it is met again. */
+
+static ngx_smtp_shunned_t *
+ngx_smtp_own_shun(ngx_smtp_store_t *store, ngx_smtp_segment_id_t *id,
+    ngx_msec_t msec)
+{
+    ngx_uint_t           i, room;
+    ngx_smtp_shunned_t  *s;
+
+    s = ngx_smtp_own_shunned(store, id);
+
+    if (s) {
+        s->until = ngx_current_msec + msec;
+        return s;
+    }
+
+    if (store->nshunned == store->shunned_room) {
+        room = store->shunned_room * 2 + 16;
+
+        s = ngx_alloc(room * sizeof(ngx_smtp_shunned_t), store->log);
+        if (s == NULL) {
+            return NULL;
+        }
+
+        for (i = 0; i < store->nshunned; i++) {
+            s[i] = store->shunned[i];
+        }
+
+        ngx_free(store->shunned);
+
+        store->shunned = s;
+        store->shunned_room = room;
+    }
+
+    s = &store->shunned[store->nshunned++];
+
+    ngx_memzero(s, sizeof(ngx_smtp_shunned_t));
+
+    s->id = *id;
+    s->until = ngx_current_msec + msec;
+
+    return s;
+}
+
+
+/* adopting */
+
+void
+ngx_smtp_own_recovered(ngx_smtp_segment_t *seg, ngx_int_t rc,
+    ngx_smtp_fault_t *fault)
+{
+    ngx_smtp_store_t    *store;
+    ngx_smtp_refused_t   r;
+    ngx_smtp_shunned_t  *s;
+
+    store = seg->store;
+
+    if (rc == NGX_AGAIN || seg->leaving) {
+        return;
+    }
+
+    if (rc != NGX_OK) {
+        r.id = seg->file.header.id;
+        r.version = NGX_SMTP_FORMAT_VERSION + 1;
+        r.rc = rc;
+        r.fault = *fault;
+
+        ngx_smtp_own_refused(store, &r);
+        ngx_smtp_own_drop(seg);
+        return;
+    }
+
+    s = ngx_smtp_own_shunned(store, &seg->file.header.id);
+
+    if (ngx_smtp_own_unknown(seg) && (s == NULL || !s->unknown)) {
+
+        /* somebody else may know its queues */
+
+        s = ngx_smtp_own_shun(store, &seg->file.header.id,
+                              NGX_SMTP_STORE_UNKNOWN);
+        if (s) {
+            s->unknown = 1;
+            ngx_smtp_own_drop(seg);
+            return;
+        }
+    }
+
+    if (s) {
+        *s = store->shunned[--store->nshunned];
+    }
+
+    ngx_smtp_own_notes(seg);
+
+    seg->next_number = seg->recovery->next_number;
+    seg->end = seg->file.data_end;
+    seg->unreserved = (seg->file.owed
+                       > seg->file.log_space - seg->file.log_end
+                       && !seg->file.no_reserve);
+
+    if (seg->recovery->notes.scanned && seg->recovery->nlive) {
+        seg->state = ngx_smtp_state_recovered;
+        return;
+    }
+
+    seg->sealed = !seg->recovery->notes.scanned;
+
+    ngx_smtp_own_insert(seg);
+}
+
+
+static ngx_uint_t
+ngx_smtp_own_unknown(ngx_smtp_segment_t *seg)
+{
+    ngx_str_t         *name;
+    ngx_uint_t         i, k;
+    ngx_smtp_store_t  *store;
+
+    store = seg->store;
+    name = store->conf->queues.elts;
+
+    for (i = 0; i < seg->recovery->nqueues; i++) {
+
+        for (k = 0; k < store->conf->queues.nelts; k++) {
+            if (name[k].len == seg->recovery->queues[i].len
+                && ngx_memcmp(name[k].data, seg->recovery->queues[i].data,
+                              name[k].len)
+                   == 0)
+            {
+                break;
+            }
+        }
+
+        if (k == store->conf->queues.nelts) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+static void
+ngx_smtp_own_notes(ngx_smtp_segment_t *seg)
+{
+    u_char                      id[NGX_SMTP_ID_TEXT];
+    ngx_log_t                  *log;
+    ngx_str_t                  *path;
+    ngx_uint_t                  level;
+    ngx_smtp_recovery_notes_t  *n;
+
+    log = seg->store->log;
+    path = &seg->store->conf->path;
+    n = &seg->recovery->notes;
+
+    (void) ngx_smtp_segment_id_text(&seg->file.header.id, id);
+
+    if (n->no_log) {
+        ngx_log_error(NGX_LOG_CRIT, log, 0,
+                      "spool \"%V\": segment %*s has no log, its mail counts "
+                      "as never tried",
+                      path, (size_t) NGX_SMTP_ID_TEXT, id);
+    }
+
+    if (n->quarantined || n->damaged) {
+        ngx_log_error(NGX_LOG_CRIT, log, 0,
+                      "spool \"%V\": segment %*s is damaged: %ui parts were "
+                      "put into quarantine/, at least %ui messages are lost",
+                      path, (size_t) NGX_SMTP_ID_TEXT, id, n->quarantined,
+                      n->damaged);
+    }
+
+    if (n->torn || n->events_lost) {
+        ngx_log_error(NGX_LOG_WARN, log, 0,
+                      "spool \"%V\": segment %*s ended in mail that was never "
+                      "acknowledged (%ui) or in incomplete events (%ui)",
+                      path, (size_t) NGX_SMTP_ID_TEXT, id, n->torn,
+                      n->events_lost);
+    }
+
+    level = (ngx_smtp_own_unknown(seg) && seg->recovery->nlive) ? NGX_LOG_WARN
+                                                                : NGX_LOG_INFO;
+
+    ngx_log_error(level, log, 0,
+                  "spool \"%V\": segment %*s taken over with %ui messages%s%s",
+                  path, (size_t) NGX_SMTP_ID_TEXT, id, seg->recovery->nlive,
+                  n->scanned ? ", by a scan" : "",
+                  level == NGX_LOG_WARN ? ", some of them in queues that are "
+                                          "not configured: those wait" : "");
+}
+
+
+void
+ngx_smtp_own_drop(ngx_smtp_segment_t *seg)
+{
+    ngx_smtp_recovery_free(seg->recovery);
+
+    seg->recovery = NULL;
+    seg->as_found = 1;
+    seg->state = ngx_smtp_state_close;
+}
+
+
+ngx_int_t
+ngx_smtp_own_seal(ngx_smtp_segment_t *seg, time_t now)
+{
+    ngx_int_t                     rc;
+    ngx_uint_t                    i, n, nr;
+    ngx_smtp_event_t             *reports, *e;
+    ngx_smtp_summary_t           *summaries, *s;
+    ngx_smtp_recovery_t          *rec;
+    ngx_smtp_recovered_t         *m;
+    ngx_smtp_recovered_report_t  *r;
+
+    rec = seg->recovery;
+
+    for (i = 0, n = 0, nr = 0; i < rec->nmessages; i++) {
+
+        if (rec->messages[i].done) {
+            continue;
+        }
+
+        n++;
+
+        for (r = rec->messages[i].reports; r; r = r->next) {
+            nr++;
+        }
+    }
+
+    summaries = calloc(1, n * sizeof(ngx_smtp_summary_t)
+                          + nr * sizeof(ngx_smtp_event_t) + 1);
+    if (summaries == NULL) {
+        return NGX_ERROR;
+    }
+
+    reports = (ngx_smtp_event_t *) &summaries[n];
+
+    s = summaries;
+    e = reports;
+
+    for (i = 0; i < rec->nmessages; i++) {
+        m = &rec->messages[i];
+
+        if (m->done) {
+            continue;
+        }
+
+        s->number = m->number;
+        s->head_size = m->head_size;
+        s->nrcpts = m->nrcpts;
+        s->attempts = m->attempts;
+        s->reports = m->nreports;
+        s->offset = m->offset;
+        s->size = m->size;
+        s->received = m->received;
+        s->due_at = m->due_at;
+        s->queue = rec->queues[m->queue];
+        s->final = m->final;
+        s->final_word = m->final_word;
+        s->hold = m->hold;
+        s->large = m->large;
+        s++;
+
+        for (r = m->reports; r; r = r->next) {
+            e->type = NGX_SMTP_LOG_REPORT;
+            e->number = m->number;
+            e->time = r->created;
+            e->until = r->due_at;
+            e->attempts = r->attempts;
+            e->report = r->number;
+            e->kind = r->kind;
+            e->peer = r->peer;
+            e->results = r->results;
+            e->nresults = r->nresults;
+            e++;
+        }
+    }
+
+    rc = ngx_smtp_segment_seal(&seg->file, summaries, n, reports, nr,
+                               rec->next_number, now, rec->earliest);
+
+    ngx_free(summaries);
+
+    return rc;
+}
+
+
+void
+ngx_smtp_own_insert(ngx_smtp_segment_t *seg)
+{
+    seg->cursor = 0;
+    seg->state = ngx_smtp_state_insert;
+
+    ngx_smtp_store_slice(seg->store);
+}
+
+
+ngx_uint_t
+ngx_smtp_own_slice(ngx_smtp_store_t *store)
+{
+    ngx_msec_t           start;
+    ngx_uint_t           more, left, worked;
+    ngx_queue_t         *q;
+    ngx_smtp_segment_t  *seg;
+
+    start = ngx_smtp_store_clock();
+    more = 0;
+    worked = 0;
+
+    for (q = ngx_queue_head(&store->segments);
+         q != ngx_queue_sentinel(&store->segments);
+         q = ngx_queue_next(q))
+    {
+        seg = ngx_queue_data(q, ngx_smtp_segment_t, link);
+
+        do {
+            switch (seg->state) {
+
+            case ngx_smtp_state_insert:
+                left = ngx_smtp_own_insert_some(seg);
+                worked = 1;
+                break;
+
+            case ngx_smtp_state_forget:
+                left = ngx_smtp_own_forget_some(seg);
+                worked = 1;
+                break;
+
+            default:
+                left = 0;
+            }
+
+            if (ngx_smtp_store_clock() - start >= NGX_SMTP_STORE_SLICE) {
+                more |= left;
+                left = 0;
+            }
+
+        } while (left);
+    }
+
+    /* segments behind the end of the slice were given one step each */
+
+    if (worked) {
+        ngx_smtp_store_wake(store);
+    }
+
+    return more;
+}
+
+
+/* Returns 1 when there is more. */
+
+static ngx_uint_t
+ngx_smtp_own_insert_some(ngx_smtp_segment_t *seg)
+{
+    ngx_uint_t            n;
+    ngx_smtp_recovery_t  *rec;
+
+    rec = seg->recovery;
+
+    for (n = 0; n < NGX_SMTP_SLICE_STEP && seg->cursor < rec->nmessages; n++) {
+
+        if (!rec->messages[seg->cursor].done
+            && ngx_smtp_own_insert_one(seg, &rec->messages[seg->cursor])
+               != NGX_OK)
+        {
+            /* no memory: the next tick goes on */
+            return 0;
+        }
+
+        seg->cursor++;
+    }
+
+    if (seg->cursor < rec->nmessages) {
+        return 1;
+    }
+
+    ngx_smtp_recovery_free(rec);
+
+    seg->recovery = NULL;
+    seg->state = ngx_smtp_state_open;
+
+    return 0;
+}
+
+
+static ngx_int_t
+ngx_smtp_own_insert_one(ngx_smtp_segment_t *seg, ngx_smtp_recovered_t *r)
+{
+    ngx_int_t                     queue;
+    ngx_smtp_store_t             *store;
+    ngx_smtp_report_t            *report;
+    ngx_smtp_message_t           *m;
+    ngx_smtp_recovered_report_t  *rr;
+
+    store = seg->store;
+
+    queue = ngx_smtp_store_queue(store, &seg->recovery->queues[r->queue]);
+    if (queue == NGX_ERROR) {
+        return NGX_ERROR;
+    }
+
+    m = ngx_smtp_message_create(store, r->nrcpts);
+    if (m == NULL) {
+        return NGX_ERROR;
+    }
+
+    m->received = r->received;
+    m->due_at = r->due_at;
+    m->offset = r->offset;
+    m->size = r->size;
+    m->number = r->number;
+    m->head_size = r->head_size;
+    m->npending = r->npending;
+    m->nreports = r->nreports;
+    m->attempts = r->attempts;
+    m->queue = queue;
+    m->hold = r->hold;
+    m->large = r->large;
+    m->unknown_queue = (m->queue >= store->conf->queues.nelts);
+
+    if (m->final && r->final) {
+        ngx_memcpy(m->final, r->final, (r->nrcpts + 7) / 8);
+
+    } else if (m->final == NULL) {
+        m->final_word = r->final_word;
+    }
+
+    for (rr = r->reports; rr; rr = rr->next) {
+        report = ngx_smtp_report_create(store, m, rr->results, rr->nresults,
+                                        &rr->peer);
+        if (report == NULL) {
+            ngx_smtp_message_free(store, m);
+            return NGX_ERROR;
+        }
+
+        report->created = rr->created;
+        report->due_at = rr->due_at;
+        report->number = rr->number;
+        report->attempts = rr->attempts;
+        report->kind = rr->kind;
+    }
+
+    ngx_smtp_message_link(seg, m);
+
+    m->known = 1;
+    store->conf->handlers.message(store->conf->data, m);
+
+    return NGX_OK;
+}

@@ -1,0 +1,875 @@
+
+/*
+ * Copyright (C) ngx_smtp_relay_module authors
+ */
+
+
+/*
+ * All file work of the store besides batches and events: the directory, new
+ * segments, removal, sealing, adoption, syncs of logs, unlinks, looks.  One
+ * task at a time, so that threads stay free for the batch; what is next is
+ * decided anew each time from the state of the segments, in the order of
+ * urgency of ngx_smtp_upkeep_choose().
+ */
+
+
+#include "ngx_smtp_store_internal.h"
+
+#include <sys/random.h>
+
+
+static ngx_smtp_upkeep_e ngx_smtp_upkeep_choose(ngx_smtp_store_t *store,
+    ngx_smtp_segment_t **seg);
+static ngx_uint_t ngx_smtp_upkeep_want_segment(ngx_smtp_store_t *store);
+static ngx_smtp_upkeep_e ngx_smtp_upkeep_segment(ngx_smtp_segment_t *seg);
+static ngx_int_t ngx_smtp_upkeep_prepare(ngx_smtp_upkeep_t *u);
+static ngx_int_t ngx_smtp_upkeep_prepare_look(ngx_smtp_upkeep_t *u);
+static ngx_int_t ngx_smtp_upkeep_prepare_relog(ngx_smtp_segment_t *seg);
+static void ngx_smtp_upkeep_cancel(ngx_smtp_upkeep_t *u);
+static void ngx_smtp_upkeep_run(void *data);
+static ngx_int_t ngx_smtp_upkeep_run_create(ngx_smtp_upkeep_t *u);
+static ngx_int_t ngx_smtp_upkeep_run_unlink(ngx_smtp_upkeep_t *u);
+static ngx_int_t ngx_smtp_upkeep_run_recover(ngx_smtp_upkeep_t *u);
+static void ngx_smtp_upkeep_done(void *data);
+static void ngx_smtp_upkeep_done_store(ngx_smtp_upkeep_t *u);
+static void ngx_smtp_upkeep_done_segment(ngx_smtp_upkeep_t *u);
+static void ngx_smtp_upkeep_opened(ngx_smtp_upkeep_t *u);
+static void ngx_smtp_upkeep_created(ngx_smtp_upkeep_t *u);
+static void ngx_smtp_upkeep_synced(ngx_smtp_upkeep_t *u);
+static void ngx_smtp_upkeep_unlinked(ngx_smtp_upkeep_t *u);
+static void ngx_smtp_upkeep_failed(ngx_smtp_upkeep_t *u, const char *text);
+
+
+void
+ngx_smtp_upkeep_task(ngx_smtp_store_t *store)
+{
+    store->upkeep.store = store;
+
+    ngx_smtp_task_init(&store->upkeep.task, "spool upkeep",
+                       ngx_smtp_upkeep_run, ngx_smtp_upkeep_done,
+                       &store->upkeep);
+}
+
+
+void
+ngx_smtp_upkeep_start(ngx_smtp_store_t *store)
+{
+    ngx_time_t         *tp;
+    ngx_smtp_upkeep_t  *u;
+
+    u = &store->upkeep;
+    tp = ngx_timeofday();
+
+    if (u->task.active || store->stopping) {
+        return;
+    }
+
+    u->segment = NULL;
+    u->look = NULL;
+    u->bodies = NULL;
+    u->nbodies = 0;
+    u->rc = NGX_OK;
+    u->fault.err = 0;
+    u->fault.what = NULL;
+    u->now = ngx_time();
+    u->msec = (uint64_t) tp->sec * 1000 + tp->msec;
+
+    u->op = ngx_smtp_upkeep_choose(store, &u->segment);
+
+    if (u->op == ngx_smtp_upkeep_none) {
+        return;
+    }
+
+    if (ngx_smtp_upkeep_prepare(u) != NGX_OK) {
+        return;
+    }
+
+    if (ngx_smtp_task_post(store->conf->pool, &u->task, store->log)
+        != NGX_OK)
+    {
+        /* the next tick tries again */
+
+        ngx_smtp_upkeep_cancel(u);
+    }
+}
+
+
+static ngx_smtp_upkeep_e
+ngx_smtp_upkeep_choose(ngx_smtp_store_t *store, ngx_smtp_segment_t **found)
+{
+    ngx_queue_t         *q;
+    ngx_smtp_upkeep_e    op, best;
+    ngx_smtp_segment_t  *seg;
+
+    if (!store->opened) {
+        return ngx_smtp_after(store->open_at) ? ngx_smtp_upkeep_open
+                                              : ngx_smtp_upkeep_none;
+    }
+
+    if (ngx_smtp_upkeep_want_segment(store)) {
+        return ngx_smtp_upkeep_create;
+    }
+
+    best = ngx_smtp_upkeep_none;
+
+    for (q = ngx_queue_head(&store->segments);
+         q != ngx_queue_sentinel(&store->segments);
+         q = ngx_queue_next(q))
+    {
+        seg = ngx_queue_data(q, ngx_smtp_segment_t, link);
+
+        if (seg->busy) {
+            continue;
+        }
+
+        op = ngx_smtp_upkeep_segment(seg);
+
+        if (op != ngx_smtp_upkeep_none
+            && (best == ngx_smtp_upkeep_none || op < best))
+        {
+            best = op;
+            *found = seg;
+        }
+    }
+
+    if (best != ngx_smtp_upkeep_none) {
+        return best;
+    }
+
+    if (store->look && !store->leaving) {
+        return ngx_smtp_upkeep_look;
+    }
+
+    if (ngx_smtp_after(store->space_at)) {
+        return ngx_smtp_upkeep_space;
+    }
+
+    return ngx_smtp_upkeep_none;
+}
+
+
+static ngx_uint_t
+ngx_smtp_upkeep_want_segment(ngx_smtp_store_t *store)
+{
+    if (store->next || !ngx_smtp_after(store->create_at)) {
+        return 0;
+    }
+
+    if (store->active && !store->active->leaving) {
+
+        /* ahead of time */
+
+        return !store->leaving
+               && store->active->end > (off_t) store->conf->segment_size / 2;
+    }
+
+    return !store->leaving || !ngx_queue_empty(&store->accepts);
+}
+
+
+/* What there is to do for a segment that no task has. */
+
+static ngx_smtp_upkeep_e
+ngx_smtp_upkeep_segment(ngx_smtp_segment_t *seg)
+{
+    switch (seg->state) {
+
+    case ngx_smtp_state_found:
+        return ngx_smtp_upkeep_recover;
+
+    case ngx_smtp_state_recovered:
+        return ngx_smtp_upkeep_seal;
+
+    case ngx_smtp_state_close:
+
+        if (seg->reading) {
+            return ngx_smtp_upkeep_none;
+        }
+
+        /* events first; only a full disk is no reason to stay */
+
+        if (seg->chunks && !seg->broken && !seg->blocked
+            && (seg->live || seg->as_found))
+        {
+            return ngx_smtp_upkeep_none;
+        }
+
+        return ngx_smtp_upkeep_release;
+
+    case ngx_smtp_state_forget:
+        return ngx_smtp_upkeep_none;
+
+    default:
+        break;
+    }
+
+    if (seg->state == ngx_smtp_state_open && seg->live == 0
+        && seg->reading == 0 && ngx_smtp_after(seg->retry_at))
+    {
+        return ngx_smtp_upkeep_remove;
+    }
+
+    if (seg->broken) {
+        return ngx_smtp_after(seg->retry_at) ? ngx_smtp_upkeep_relog
+                                             : ngx_smtp_upkeep_none;
+    }
+
+    if (seg->unreserved && ngx_smtp_after(seg->retry_at)) {
+        return ngx_smtp_upkeep_reserve;
+    }
+
+    /* the active one is synced by the writer, which has it all the time */
+
+    if (seg->dirty && seg->state != ngx_smtp_state_active
+        && ngx_smtp_after(seg->dirty_at + NGX_SMTP_STORE_SYNC))
+    {
+        return ngx_smtp_upkeep_sync;
+    }
+
+    if (seg->dead_synced) {
+        return ngx_smtp_upkeep_unlink;
+    }
+
+    return ngx_smtp_upkeep_none;
+}
+
+
+static ngx_int_t
+ngx_smtp_upkeep_prepare(ngx_smtp_upkeep_t *u)
+{
+    ngx_smtp_store_t    *store;
+    ngx_smtp_segment_t  *seg;
+
+    store = u->store;
+    seg = u->segment;
+
+    switch (u->op) {
+
+    case ngx_smtp_upkeep_create:
+        seg = ngx_smtp_segment_add(store, ngx_smtp_state_next);
+        if (seg == NULL) {
+            return NGX_ERROR;
+        }
+
+        u->segment = seg;
+        break;
+
+    case ngx_smtp_upkeep_look:
+        if (ngx_smtp_upkeep_prepare_look(u) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        break;
+
+    case ngx_smtp_upkeep_unlink:
+        u->bodies = ngx_alloc(seg->dead_synced * sizeof(uint32_t),
+                              store->log);
+        if (u->bodies == NULL) {
+            return NGX_ERROR;
+        }
+
+        u->nbodies = seg->dead_synced;
+        ngx_memcpy(u->bodies, seg->dead, u->nbodies * sizeof(uint32_t));
+        break;
+
+    case ngx_smtp_upkeep_relog:
+        if (ngx_smtp_upkeep_prepare_relog(seg) != NGX_OK) {
+            seg->retry_at = ngx_current_msec + NGX_SMTP_STORE_RETRY;
+            return NGX_ERROR;
+        }
+
+        break;
+
+    case ngx_smtp_upkeep_release:
+        if (seg->as_found || seg->live == 0) {
+            break;
+        }
+
+        if (seg->sealed && !seg->broken) {
+            seg->earliest = ngx_smtp_own_earliest(seg);
+
+        } else if (ngx_smtp_own_summarize(seg) != NGX_OK) {
+            seg->as_found = 1;
+        }
+
+        break;
+
+    default:
+        break;
+    }
+
+    if (u->segment) {
+        u->segment->busy = 1;
+    }
+
+    return NGX_OK;
+}
+
+
+/* Ids that need not be looked at: ours, and those let alone for now. */
+
+static ngx_int_t
+ngx_smtp_upkeep_prepare_look(ngx_smtp_upkeep_t *u)
+{
+    ngx_uint_t           i, n;
+    ngx_queue_t         *q;
+    ngx_smtp_look_t     *look;
+    ngx_smtp_store_t    *store;
+    ngx_smtp_segment_t  *seg;
+
+    store = u->store;
+    n = store->nshunned;
+
+    for (q = ngx_queue_head(&store->segments);
+         q != ngx_queue_sentinel(&store->segments);
+         q = ngx_queue_next(q))
+    {
+        n++;
+    }
+
+    look = ngx_calloc(sizeof(ngx_smtp_look_t)
+                      + n * sizeof(ngx_smtp_segment_id_t), store->log);
+    if (look == NULL) {
+        return NGX_ERROR;
+    }
+
+    look->skip = (ngx_smtp_segment_id_t *) &look[1];
+
+    for (q = ngx_queue_head(&store->segments);
+         q != ngx_queue_sentinel(&store->segments);
+         q = ngx_queue_next(q))
+    {
+        seg = ngx_queue_data(q, ngx_smtp_segment_t, link);
+        look->skip[look->nskip++] = seg->file.header.id;
+    }
+
+    for (i = 0; i < store->nshunned; i++) {
+        if (store->shunned[i].forever
+            || !ngx_smtp_after(store->shunned[i].until))
+        {
+            look->skip[look->nskip++] = store->shunned[i].id;
+        }
+    }
+
+    /* those that the others do not take are ours after all */
+
+    look->workers = ngx_max(store->conf->workers >> store->looks, 1);
+    look->now = u->now;
+
+    if (ngx_smtp_after(store->clean_at)) {
+        store->clean_at = ngx_current_msec + NGX_SMTP_STORE_CLEAN;
+        look->clean = 1;
+    }
+
+    store->look = 0;
+    store->look_at = ngx_current_msec + NGX_SMTP_STORE_LOOK;
+
+    u->look = look;
+
+    return NGX_OK;
+}
+
+
+/* The new log says what memory knows, so waiting records are in it. */
+
+static ngx_int_t
+ngx_smtp_upkeep_prepare_relog(ngx_smtp_segment_t *seg)
+{
+    ngx_smtp_chunk_t  *c;
+    ngx_smtp_store_t  *store;
+
+    store = seg->store;
+
+    if (ngx_smtp_own_summarize(seg) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    for (c = seg->chunks; c; c = c->next) {
+        seg->file.owed -= c->repay;
+    }
+
+    ngx_smtp_chunks_free(seg->chunks);
+    seg->chunks = NULL;
+
+    seg->dead_written = seg->ndead;
+
+    if (store->active == seg) {
+        store->active = NULL;
+        seg->state = ngx_smtp_state_open;
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_smtp_upkeep_cancel(ngx_smtp_upkeep_t *u)
+{
+    ngx_free(u->bodies);
+    ngx_free(u->look);
+
+    if (u->op == ngx_smtp_upkeep_create) {
+        ngx_smtp_segment_free(u->segment);
+
+    } else if (u->segment) {
+        u->segment->busy = 0;
+    }
+
+    if (u->op == ngx_smtp_upkeep_look) {
+        u->store->look = 1;
+    }
+
+    u->bodies = NULL;
+    u->look = NULL;
+}
+
+
+static void
+ngx_smtp_upkeep_run(void *data)
+{
+    ngx_smtp_upkeep_t *u = data;
+
+    ngx_smtp_spool_t         *spool;
+    ngx_smtp_segment_t       *seg;
+    ngx_smtp_segment_file_t  *f;
+
+    seg = u->segment;
+    spool = &u->store->spool;
+    f = seg ? &seg->file : NULL;
+
+    switch (u->op) {
+
+    case ngx_smtp_upkeep_open:
+        u->rc = ngx_smtp_spool_open(spool,
+                                    (char *) u->store->conf->path.data,
+                                    &u->fault);
+        return;
+
+    case ngx_smtp_upkeep_look:
+        ngx_smtp_own_look(spool, u->look);
+        return;
+
+    case ngx_smtp_upkeep_space:
+        u->rc = ngx_smtp_spool_space(spool, &u->space, &u->fault);
+        return;
+
+    case ngx_smtp_upkeep_create:
+        u->rc = ngx_smtp_upkeep_run_create(u);
+        break;
+
+    case ngx_smtp_upkeep_release:
+        ngx_smtp_segment_release(spool, seg, u->now, &u->fault);
+        return;
+
+    case ngx_smtp_upkeep_relog:
+        u->rc = ngx_smtp_segment_relog(spool, f, seg->summaries,
+                                       seg->nsummaries, seg->reports,
+                                       seg->nreports, seg->next_number,
+                                       u->now);
+        break;
+
+    case ngx_smtp_upkeep_remove:
+        u->rc = ngx_smtp_segment_remove(spool, f, seg->dead, seg->ndead,
+                                        u->now);
+        break;
+
+    case ngx_smtp_upkeep_sync:
+        u->rc = ngx_smtp_segment_log_sync(f);
+        break;
+
+    case ngx_smtp_upkeep_unlink:
+        u->rc = ngx_smtp_upkeep_run_unlink(u);
+        return;
+
+    case ngx_smtp_upkeep_reserve:
+        u->rc = ngx_smtp_segment_reserve(f, 0);
+        break;
+
+    case ngx_smtp_upkeep_recover:
+        u->rc = ngx_smtp_upkeep_run_recover(u);
+        break;
+
+    case ngx_smtp_upkeep_seal:
+        u->rc = ngx_smtp_own_seal(seg, u->now);
+        break;
+
+    default:
+        return;
+    }
+
+    if (u->rc != NGX_OK && u->rc != NGX_AGAIN && u->fault.what == NULL) {
+        u->fault = f->fault;
+    }
+}
+
+
+static ngx_int_t
+ngx_smtp_upkeep_run_create(ngx_smtp_upkeep_t *u)
+{
+    u_char  random[NGX_SMTP_SEGMENT_RANDOM];
+
+    if (getrandom(random, sizeof(random), 0) != (ssize_t) sizeof(random)) {
+        return ngx_smtp_fault_set(&u->fault, "getrandom()");
+    }
+
+    return ngx_smtp_segment_create(&u->store->spool, &u->segment->file,
+                                   u->msec, random, 0);
+}
+
+
+static ngx_int_t
+ngx_smtp_upkeep_run_unlink(ngx_smtp_upkeep_t *u)
+{
+    ngx_int_t   rc;
+    ngx_uint_t  i;
+
+    for (i = 0; i < u->nbodies; i++) {
+        rc = ngx_smtp_body_unlink(&u->store->spool,
+                                  &u->segment->file.header.id, u->bodies[i],
+                                  &u->fault);
+        if (rc != NGX_OK) {
+            return rc;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_smtp_upkeep_run_recover(ngx_smtp_upkeep_t *u)
+{
+    ngx_smtp_segment_t  *seg;
+
+    seg = u->segment;
+
+    if (seg->recovery == NULL) {
+        seg->recovery = ngx_smtp_recovery_start(&u->store->spool, &seg->file,
+                                                u->now);
+        if (seg->recovery == NULL) {
+            ngx_set_errno(ENOMEM);
+            return ngx_smtp_fault_set(&u->fault, "malloc() for recovery");
+        }
+    }
+
+    return ngx_smtp_recovery_step(seg->recovery);
+}
+
+
+void
+ngx_smtp_segment_release(ngx_smtp_spool_t *spool, ngx_smtp_segment_t *seg,
+    time_t now, ngx_smtp_fault_t *fault)
+{
+    ngx_int_t                 rc;
+    ngx_smtp_segment_file_t  *f;
+
+    f = &seg->file;
+
+    if (f->data == -1) {
+        return;
+    }
+
+    if (seg->as_found) {
+        rc = f->log_dirty ? ngx_smtp_segment_log_sync(f) : NGX_OK;
+
+    } else if (seg->live == 0) {
+        rc = ngx_smtp_segment_remove(spool, f, seg->dead, seg->ndead, now);
+
+        if (rc == NGX_OK) {
+            return;
+        }
+
+    } else if (f->log_broken) {
+        rc = ngx_smtp_segment_relog(spool, f, seg->summaries, seg->nsummaries,
+                                    seg->reports, seg->nreports,
+                                    seg->next_number, now);
+
+    } else if (seg->sealed) {
+        rc = ngx_smtp_segment_settle(f, seg->earliest);
+
+    } else {
+        rc = ngx_smtp_segment_seal(f, seg->summaries, seg->nsummaries,
+                                   seg->reports, seg->nreports,
+                                   seg->next_number, now, seg->earliest);
+    }
+
+    if (rc != NGX_OK) {
+        *fault = f->fault;
+    }
+
+    ngx_smtp_segment_close(spool, f);
+}
+
+
+static void
+ngx_smtp_upkeep_done(void *data)
+{
+    ngx_smtp_upkeep_t *u = data;
+
+    ngx_smtp_store_t  *store;
+
+    store = u->store;
+
+    if (u->segment) {
+        u->segment->busy = 0;
+        ngx_smtp_upkeep_done_segment(u);
+
+    } else {
+        ngx_smtp_upkeep_done_store(u);
+    }
+
+    ngx_free(u->bodies);
+    ngx_free(u->look);
+
+    u->bodies = NULL;
+    u->look = NULL;
+
+    ngx_smtp_store_wake(store);
+}
+
+
+static void
+ngx_smtp_upkeep_done_store(ngx_smtp_upkeep_t *u)
+{
+    ngx_smtp_store_t  *store;
+
+    store = u->store;
+
+    switch (u->op) {
+
+    case ngx_smtp_upkeep_open:
+        ngx_smtp_upkeep_opened(u);
+        break;
+
+    case ngx_smtp_upkeep_look:
+        ngx_smtp_own_looked(store, u->look);
+        break;
+
+    case ngx_smtp_upkeep_space:
+        store->space_at = ngx_current_msec + NGX_SMTP_STORE_RETRY;
+
+        if (u->rc == NGX_OK) {
+            store->space = u->space;
+        }
+
+        break;
+
+    default:
+        break;
+    }
+}
+
+
+static void
+ngx_smtp_upkeep_done_segment(ngx_smtp_upkeep_t *u)
+{
+    ngx_smtp_segment_t  *seg;
+
+    seg = u->segment;
+
+    switch (u->op) {
+
+    case ngx_smtp_upkeep_create:
+        ngx_smtp_upkeep_created(u);
+        break;
+
+    case ngx_smtp_upkeep_release:
+        if (u->fault.what) {
+            ngx_smtp_store_fault(u->store, NGX_LOG_CRIT, &u->fault,
+                                 "a segment was left without its summary and "
+                                 "will be scanned; check the disk");
+        }
+
+        ngx_smtp_segment_free(seg);
+        break;
+
+    case ngx_smtp_upkeep_relog:
+        if (u->rc == NGX_OK) {
+            seg->broken = 0;
+            seg->sealed = 1;
+            seg->dirty = 0;
+            seg->dead_synced = seg->dead_written;
+
+            u->store->log_failed = 0;
+
+            ngx_log_error(NGX_LOG_NOTICE, u->store->log, 0,
+                          "spool \"%V\": the log was written anew",
+                          &u->store->conf->path);
+            break;
+        }
+
+        ngx_smtp_upkeep_failed(u, "nothing is sent from this segment; check "
+                                  "the disk");
+        break;
+
+    case ngx_smtp_upkeep_remove:
+        if (u->rc == NGX_OK) {
+            ngx_smtp_segment_free(seg);
+            break;
+        }
+
+        ngx_smtp_upkeep_failed(u, "a segment without mail stays for now");
+        break;
+
+    case ngx_smtp_upkeep_sync:
+        ngx_smtp_upkeep_synced(u);
+        break;
+
+    case ngx_smtp_upkeep_unlink:
+        ngx_smtp_upkeep_unlinked(u);
+        break;
+
+    case ngx_smtp_upkeep_reserve:
+        seg->unreserved = (u->rc != NGX_OK);
+        seg->retry_at = ngx_current_msec + NGX_SMTP_STORE_RETRY;
+        break;
+
+    case ngx_smtp_upkeep_recover:
+        ngx_smtp_own_recovered(seg, u->rc, &u->fault);
+        break;
+
+    case ngx_smtp_upkeep_seal:
+
+        /* if it failed the next owner scans again */
+
+        seg->sealed = (u->rc == NGX_OK);
+        ngx_smtp_own_insert(seg);
+        break;
+
+    default:
+        break;
+    }
+}
+
+
+static void
+ngx_smtp_upkeep_opened(ngx_smtp_upkeep_t *u)
+{
+    ngx_smtp_store_t  *store;
+
+    store = u->store;
+
+    if (u->rc == NGX_OK) {
+        store->opened = 1;
+        store->look = 1;
+
+        if (store->open_failed) {
+            store->open_failed = 0;
+            ngx_log_error(NGX_LOG_NOTICE, store->log, 0,
+                          "spool \"%V\": opened", &store->conf->path);
+        }
+
+        return;
+    }
+
+    store->open_at = ngx_current_msec + NGX_SMTP_STORE_RETRY;
+
+    if (!store->open_failed) {
+        store->open_failed = 1;
+        ngx_smtp_store_fault(store, NGX_LOG_CRIT, &u->fault,
+                             "mail is refused with 451; it is tried again "
+                             "every second");
+    }
+
+    ngx_smtp_accepts_fail(store, NGX_ERROR);
+}
+
+
+static void
+ngx_smtp_upkeep_created(ngx_smtp_upkeep_t *u)
+{
+    ngx_smtp_store_t    *store;
+    ngx_smtp_segment_t  *seg;
+
+    seg = u->segment;
+    store = u->store;
+
+    if (u->rc == NGX_OK) {
+        store->next = seg;
+
+        if (store->create_rc != NGX_OK) {
+            ngx_log_error(NGX_LOG_NOTICE, store->log, 0,
+                          "spool \"%V\": new mail is taken again",
+                          &store->conf->path);
+        }
+
+        store->create_rc = NGX_OK;
+
+        return;
+    }
+
+    ngx_smtp_segment_free(seg);
+
+    if (store->create_rc == NGX_OK) {
+        ngx_smtp_store_fault(store, NGX_LOG_CRIT, &u->fault,
+                             u->rc == NGX_BUSY
+                             ? "no new segment, mail is refused with 452; "
+                               "free some space"
+                             : "no new segment, mail is refused with 451; "
+                               "check the disk");
+    }
+
+    store->create_rc = u->rc;
+    store->create_at = ngx_current_msec + NGX_SMTP_STORE_RETRY;
+
+    if (store->active == NULL) {
+        ngx_smtp_accepts_fail(store, u->rc);
+    }
+}
+
+
+static void
+ngx_smtp_upkeep_synced(ngx_smtp_upkeep_t *u)
+{
+    ngx_smtp_segment_t  *seg;
+
+    seg = u->segment;
+
+    if (u->rc == NGX_OK) {
+        seg->dirty = 0;
+        seg->dead_synced = seg->dead_written;
+        return;
+    }
+
+    seg->broken = 1;
+
+    ngx_smtp_upkeep_failed(u, "nothing more is sent from this segment until "
+                              "its log was written anew; check the disk");
+
+    seg->retry_at = ngx_current_msec;
+}
+
+
+static void
+ngx_smtp_upkeep_unlinked(ngx_smtp_upkeep_t *u)
+{
+    ngx_smtp_segment_t  *seg;
+
+    seg = u->segment;
+
+    /* one that stays is found by the next owner, or with the segment */
+
+    if (u->rc != NGX_OK) {
+        ngx_smtp_store_fault(u->store, NGX_LOG_CRIT, &u->fault,
+                             "the body of a delivered message stays for now");
+    }
+
+    seg->ndead -= u->nbodies;
+    seg->dead_written -= ngx_min(seg->dead_written, u->nbodies);
+    seg->dead_synced -= ngx_min(seg->dead_synced, u->nbodies);
+
+    ngx_memmove(seg->dead, seg->dead + u->nbodies,
+                seg->ndead * sizeof(uint32_t));
+}
+
+
+static void
+ngx_smtp_upkeep_failed(ngx_smtp_upkeep_t *u, const char *text)
+{
+    u->segment->retry_at = ngx_current_msec + NGX_SMTP_STORE_RETRY;
+
+    if (!u->store->log_failed) {
+        u->store->log_failed = 1;
+        ngx_smtp_store_fault(u->store, NGX_LOG_CRIT, &u->fault, text);
+    }
+}
