@@ -265,6 +265,11 @@ json_string(const char **p, ngx_str_t *str)
 
     *d = '\0';
     str->len = d - str->data;
+    str->data = realloc(str->data, str->len + 1);
+
+    if (str->data == NULL) {
+        abort();
+    }
 
     (*p)++;
 }
