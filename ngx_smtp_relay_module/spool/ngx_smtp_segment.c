@@ -402,8 +402,8 @@ ngx_smtp_segment_log_extend(ngx_smtp_segment_file_t *f, off_t end)
 
     /* a segment that takes no more mail grows by little */
 
-    size = ngx_max(end - f->log_space,
-                   f->full ? NGX_SMTP_RESERVE_SMALL : NGX_SMTP_RESERVE_CHUNK);
+    size = f->full ? NGX_SMTP_RESERVE_SMALL : NGX_SMTP_RESERVE_CHUNK;
+    size = ngx_max(size, end - f->log_space);
 
     rc = ngx_smtp_sys.fallocate(f->log, FALLOC_FL_KEEP_SIZE, f->log_space,
                                 size);

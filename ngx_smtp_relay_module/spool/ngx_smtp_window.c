@@ -21,11 +21,11 @@ void
 ngx_smtp_window_init(ngx_smtp_window_t *w, int fd, off_t size,
     const char *what)
 {
-    ngx_memzero(w, sizeof(ngx_smtp_window_t));
-
     w->fd = fd;
     w->size = size;
     w->what = what;
+    w->start = 0;
+    w->len = 0;
 }
 
 

@@ -32,7 +32,10 @@ typedef struct {
 } ngx_smtp_window_t;
 
 
-/* Starts at nothing; frees nothing. */
+/*
+ * Looks at another file from now on.  The window was zeroed once; it keeps its
+ * buffer and the count of bytes read.
+ */
 void ngx_smtp_window_init(ngx_smtp_window_t *w, int fd, off_t size,
     const char *what);
 
