@@ -354,8 +354,15 @@ ngx_smtp_redis_hello(ngx_smtp_redis_t *rds)
         return NGX_ERROR;
     }
 
-    p = ngx_cpymem(rds->hello.data, auth.data, auth.len);
-    ngx_memcpy(p, select.data, select.len);
+    p = rds->hello.data;
+
+    if (auth.len) {
+        p = ngx_cpymem(p, auth.data, auth.len);
+    }
+
+    if (select.len) {
+        ngx_memcpy(p, select.data, select.len);
+    }
 
     return NGX_OK;
 }

@@ -366,7 +366,8 @@ setup(void **state)
     ngx_smtp_zone_init_worker(conf.zone, &shim_log);
 
     conf.accounts = load("# accounts\n"
-                         "alice " HASH " senders=alice@example.com,@b.example\n"
+                         "alice " HASH
+                         " senders=alice@example.com,@b.example\n"
                          "\n"
                          "Bob@Example.com\t" HASH " enabled=0\r\n"
                          "carol " HASH);
@@ -924,7 +925,7 @@ test_exit(void **state)
 
     ngx_smtp_login_exit_worker();
 
-    /* nginx does not deliver these any more, ngx_smtp_task_finish_all() does */
+    /* which nginx leaves to ngx_smtp_task_finish_all() */
     shim_tasks_drain();
 
     assert_int_equal(redis_canceled, 1);
