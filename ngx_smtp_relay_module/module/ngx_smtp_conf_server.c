@@ -357,7 +357,9 @@ ngx_smtp_conf_domains(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
         name = value[i];
 
-        rc = ngx_hash_add_key(sscf->domains_keys, &name, (void *) 1,
+        /* any pointer will do, but a wildcard hash uses its lowest bits */
+
+        rc = ngx_hash_add_key(sscf->domains_keys, &name, sscf,
                               NGX_HASH_WILDCARD_KEY);
 
         if (rc == NGX_ERROR) {

@@ -287,7 +287,6 @@ ngx_smtp_relay_create_main_conf(ngx_conf_t *cf)
     }
 
     smcf->auth_cache = NGX_CONF_UNSET_MSEC;
-    smcf->ctx = cf->ctx;
 
     return smcf;
 }
@@ -300,6 +299,8 @@ ngx_smtp_relay_init_main_conf(ngx_conf_t *cf, void *conf)
 
     ngx_str_t         name;
     ngx_shm_zone_t  **zone;
+
+    smcf->ctx = cf->ctx;
 
     ngx_conf_init_msec_value(smcf->auth_cache, NGX_SMTP_LOGIN_CACHE_TIME);
 

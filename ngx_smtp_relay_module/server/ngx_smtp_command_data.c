@@ -195,7 +195,7 @@ ngx_smtp_session_drop(ngx_smtp_session_t *s, u_char **pos, u_char *last)
 static ngx_int_t
 ngx_smtp_session_decode(ngx_smtp_session_t *s, u_char **pos, u_char *last)
 {
-    u_char               *out, *start, *end;
+    u_char               *out, **to, *start, *end;
     ngx_int_t             rc;
     ngx_smtp_receive_t   *r;
     ngx_smtp_content_t   *content;
@@ -215,15 +215,16 @@ ngx_smtp_session_decode(ngx_smtp_session_t *s, u_char **pos, u_char *last)
     }
 
     out = start;
+    to = start ? &out : NULL;
 
     if (s->state == NGX_SMTP_STATE_DATA) {
-        rc = ngx_smtp_data_decode(&r->decoder, pos, last, &out, end);
+        rc = ngx_smtp_data_decode(&r->decoder, pos, last, to, end);
 
     } else {
-        rc = ngx_smtp_chunk_decode(&r->decoder, pos, last, &out, end);
+        rc = ngx_smtp_chunk_decode(&r->decoder, pos, last, to, end);
 
         if (rc == NGX_DONE && r->last) {
-            rc = ngx_smtp_chunk_finish(&r->decoder, &out, end);
+            rc = ngx_smtp_chunk_finish(&r->decoder, to, end);
         }
     }
 
