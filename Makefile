@@ -229,6 +229,7 @@ fuzz: fuzz-build
 	done
 
 fuzz-replay: fuzz-build
+	@test -n '$(FUZZ_TESTS)' || { echo "no fuzz targets" >&2; exit 1; }
 	@for t in $(FUZZ_TESTS:t/fuzz/%.c=%); do \
 	    test -n "$$(ls -A t/fuzz/corpus/$$t 2>/dev/null)" || { \
 	        echo "$$t: no seed corpus in t/fuzz/corpus/$$t" >&2; exit 1; }; \
