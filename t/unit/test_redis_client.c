@@ -446,7 +446,7 @@ test_slow_writes(void **state)
 
 
 #define HELLO                                                                 \
-    "*3\r\n$4\r\nAUTH\r\n$1\r\nu\r\n$3\r\np w\r\n"                             \
+    "*3\r\n$4\r\nAUTH\r\n$1\r\nu\r\n$3\r\np w\r\n"                            \
     "*2\r\n$6\r\nSELECT\r\n$1\r\n7\r\n"
 
 
