@@ -571,12 +571,6 @@ test_run(test_script_t *t, size_t step, size_t cut)
             break;
 
         case '=':
-            if (strcmp(arg, "close") == 0
-                && ctx.action != NGX_SMTP_CLIENT_CLOSE && step == 0)
-            {
-                print_message("# not closed: step %zu\n", n);
-            }
-
             test_action(t, &ctx, arg);
             break;
 

@@ -216,9 +216,8 @@ test_parse(void **state)
 
 
 /*
- * Differences: "EHLO  example.com" with two spaces is good here, and an unknown
- * verb with 8-bit text is unknown, not malformed: both get an answer by what
- * they are.  Limits are of the whole line here.
+ * Differences: "EHLO  example.com" with two spaces is good here.  Limits are of
+ * the whole line here, so rows about those of parameters do not apply.
  */
 
 static void
@@ -577,7 +576,7 @@ test_rules_model(void **state)
         test_model_run(&r, history, 0);
     }
 
-    /* refused commands end a branch, so it is less than 13 to the power of 8 */
+    /* refused commands end a branch: it is not 13 to the power of 8 */
 
     print_message("# %lu runs\n", test_model_runs);
     assert_true(test_model_runs > 1000000);

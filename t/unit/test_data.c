@@ -8,7 +8,8 @@
  * Data framing.  All strings of up to eight octets of "a", ".", CR and LF go
  * through decoder and encoder, whole and in pieces, and are compared with a
  * model that has the whole string at hand; tables name the known disguises of
- * an end of data, and the mails of ../shared/testdata/mime make the round trip.
+ * an end of data, and the mails of ../shared/testdata/mime make the round
+ * trip.
  *
  * sources: protocol/ngx_smtp_data.c t/unit/json.c
  */

@@ -5,7 +5,8 @@
 
 
 /*
- * Replies of a peer: tables, fed whole and byte by byte; limits; EHLO keywords.
+ * Replies of a peer: tables, fed whole and byte by byte; limits; keywords of
+ * EHLO.
  *
  * sources: protocol/ngx_smtp_response.c protocol/ngx_smtp_reply.c
  * sources: t/unit/json.c
