@@ -126,12 +126,18 @@ ngx_smtp_larges_fail(ngx_smtp_store_t *store)
 }
 
 
-/* The error is told later, as a result always is. */
+/* An error is told later, as a result always is; the first one stays. */
 
 static void
 ngx_smtp_large_later(ngx_smtp_large_t *l)
 {
-    l->rc = NGX_ERROR;
+    if (l->rc == NGX_OK) {
+        l->rc = NGX_ERROR;
+    }
+
+    ngx_smtp_block_free(l->blocks);
+    l->blocks = NULL;
+
     l->queued = 1;
 
     ngx_queue_insert_tail(&l->store->larges, &l->link);

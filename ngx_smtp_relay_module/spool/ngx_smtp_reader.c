@@ -350,6 +350,7 @@ ngx_smtp_reader_run_head(ngx_smtp_reader_ctx_t *ctx)
         || ctx->record.content > ctx->total)
     {
         ctx->fault.what = "check of a message's head";
+        ctx->record.content = 0;
         ctx->damaged = 1;
         return NGX_ERROR;
     }
@@ -426,7 +427,7 @@ ngx_smtp_reader_quarantine(ngx_smtp_reader_ctx_t *ctx)
     (void) ngx_smtp_spool_quarantine(&ctx->store->spool,
                                      ctx->segment->file.data, ctx->start,
                                      ctx->start + ctx->head_size
-                                     + (ctx->large ? 0 : ctx->total),
+                                     + (ctx->large ? 0 : ctx->record.content),
                                      (char *) name, &fault);
 
     if (ctx->large && ctx->body.fd != -1) {

@@ -986,6 +986,16 @@ shim_tasks_drain(void)
 
 
 void
+shim_tasks_join(void)
+{
+    while (shim_tasks_work()) { /* void */ }
+
+    shim_tasks_finished = NULL;
+    shim_tasks_finished_tail = &shim_tasks_finished;
+}
+
+
+void
 shim_tasks_refuse(ngx_uint_t n)
 {
     shim_tasks_refused = n;

@@ -84,6 +84,8 @@ ngx_uint_t shim_tasks_work(void);
 ngx_uint_t shim_tasks_deliver(void);
 /* runs tasks until none is left; returns how many were run */
 ngx_uint_t shim_tasks_drain(void);
+/* as at exit: the threads end their work, no completion is delivered */
+void shim_tasks_join(void);
 /* the next n posts fail as with a full queue */
 void shim_tasks_refuse(ngx_uint_t n);
 
