@@ -352,6 +352,12 @@ ngx_smtp_conf_block(ngx_conf_t *cf, ngx_command_t *commands, void *conf)
     value = cf->args->elts;
     n = cf->args->nelts - 1;
 
+    /* nginx leaves it to blocks of this kind */
+
+    if (n == 1 && ngx_strcmp(value[0].data, "include") == 0) {
+        return ngx_conf_include(cf, NULL, conf);
+    }
+
     for (cmd = commands; cmd->name.len; cmd++) {
 
         if (cmd->name.len != value[0].len
