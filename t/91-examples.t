@@ -1,0 +1,223 @@
+#!/usr/bin/perl
+
+# Copyright (C) ngx_smtp_relay_module authors
+
+# The examples in conf-examples: each passes "nginx -t" and runs, with paths,
+# addresses and ports of this test in place of those it names, and does what
+# its comments say; none is an open relay.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use Test::More;
+use Test::SMTPRelay;
+
+my $root = $Test::SMTPRelay::REPO;
+
+my %tests = ('quickstart' => sub { quickstart(@_) },
+    'submission-redis' => sub { submission(@_) },
+    'inbound-domains' => sub { inbound(@_) });
+
+my @names = sort map { m!([^/]+)\.conf$! } glob "$root/conf-examples/*.conf";
+
+is("@names", join(' ', sort keys %tests), 'every example has its test');
+
+# the documentation shows one more
+
+my $t = Test::SMTPRelay->new();
+certificates($t);
+
+for my $doc (qw( README.md docs/directives.md )) {
+    my ($text) = slurp("$root/$doc") =~ /```nginx\n(load_module.*?)```/s;
+
+    ok($text, "$doc has a complete example");
+    $t->accepted(localize($t, $text), "the example of $doc");
+}
+
+finish($t);
+
+for my $name (@names) {
+    my $t = Test::SMTPRelay->new();
+
+    certificates($t);
+    $t->write_file('domains.map', "example.com 1;\n");
+    $t->write_file('recipients.map', "info\@example.org 1;\n");
+    $t->write_file('redis-password.conf', "password \"secret\";\n");
+
+    my $conf = localize($t, slurp("$root/conf-examples/$name.conf"));
+
+    $t->accepted($conf, "$name: nginx -t");
+    $t->write_conf($conf);
+
+    $tests{$name}->($t);
+
+    finish($t);
+}
+
+done_testing();
+
+
+sub quickstart {
+    my ($t) = @_;
+
+    # what it does is in t/90-quickstart.t; here: who may do it
+
+    $t->run();
+
+    refused($t, 'p2587', 530, 'quickstart: submission before TLS');
+    refused($t, 'p2465', 530, 'quickstart: submission without login', tls => 1);
+}
+
+
+sub submission {
+    my ($t) = @_;
+
+    my $sink = $t->sink('198_51_100_10_25', tls => 1);
+    my $redis = $t->redis('10_0_0_22_6379', password => 'secret');
+
+    $redis->account('alice@example.com', 'wonderland',
+        senders => 'alice@example.com');
+
+    $t->run();
+
+    refused($t, 'p587', 530, 'submission: before TLS');
+    refused($t, 'p465', 530, 'submission: without login', tls => 1);
+    refused($t, '10_0_0_5_2525', 550, 'submission: not one of our machines');
+
+    # the first Redis does not answer, the first relay host does
+
+    my $c = $t->client('p587');
+
+    $c->cmd('EHLO client.example');
+    is($c->starttls(), 220, 'submission: STARTTLS');
+    $c->cmd('EHLO client.example');
+    is(($c->auth_plain('alice@example.com', 'wonderland'))[0], 235,
+        'submission: login, by the second Redis');
+    $c->check('MAIL FROM:<bob@example.com>', 553, 'submission: sender');
+    is(($c->send_message('alice@example.com', 'carol@example.net',
+        "Subject: example\r\n\r\ntext\r\n"))[0], 250, 'submission: taken');
+
+    $sink->wait_messages(1);
+    ok(($sink->messages())[0]{tls}, 'submission: delivered under TLS');
+}
+
+
+sub inbound {
+    my ($t) = @_;
+
+    my $sink = $t->sink('10_0_0_12_25');
+
+    $t->run();
+
+    refused($t, 'p25', 550, 'inbound');
+
+    my $c = $t->client('p25');
+
+    $c->cmd('EHLO client.example');
+    $c->cmd('MAIL FROM:<carol@example.edu>');
+    $c->check('RCPT TO:<anyone@example.com>', 250, 'inbound: a domain');
+    $c->check('RCPT TO:<info@example.org>', 250, 'inbound: an address');
+    $c->check('RCPT TO:<other@example.org>', 550, 'inbound: no address');
+    $c->check('RCPT TO:<x@deep.example.net>', 250, 'inbound: a subdomain');
+    $c->cmd('RSET');
+
+    is(($c->send_message('carol@example.edu', 'info@example.org',
+        "Subject: example\r\n\r\ntext\r\n"))[0], 250, 'inbound: taken');
+
+    # of the cluster only this server is up
+
+    $sink->wait_messages(1);
+    is("@{($sink->messages())[0]{rcpts}}", 'info@example.org',
+        'inbound: delivered to the cluster');
+
+    # behind the load balancer: its header comes before the greeting
+
+    $c = $t->client('10_0_0_5_2525', greeting => 0);
+    $c->send_raw("PROXY TCP4 192.0.2.1 192.0.2.2 1000 25\r\n");
+    is(($c->read_reply())[0], 220, 'inbound: PROXY protocol');
+    $c->cmd('EHLO client.example');
+    $c->cmd('MAIL FROM:<>');
+    $c->check('RCPT TO:<x@example.info>', 550, 'inbound: not ours either');
+}
+
+
+# a stranger's mail to a stranger
+
+sub refused {
+    my ($t, $port, $code, $name, %opts) = @_;
+
+    my $c = $t->client($port, %opts);
+
+    $c->cmd('EHLO client.example');
+    my ($mail) = $c->cmd('MAIL FROM:<eve@example.edu>');
+
+    return is($mail, $code, "$name: refused") if $mail != 250;
+
+    $c->check('RCPT TO:<victim@example.info>', $code, "$name: refused");
+}
+
+
+# Names of this test: %%PORT_p587%% for "listen 587" and "listen [::]:587", and
+# %%PORT_10_0_0_11_25%% for any other address.  Every listener is made one of
+# 127.0.0.1.
+
+sub localize {
+    my ($t, $conf) = @_;
+
+    $conf =~ s/^load_module.*\n//mg;
+    $conf =~ s/^(?:user|error_log|pid)\s.*\n//mg;
+
+    # the same port of IPv6 would be the same listener
+    $conf =~ s/^\s*listen\s+\[::\]:.*\n//mg;
+
+    $conf =~ s{^(\s*listen\s+)(?:127\.0\.0\.1:)?(\d+)(?=[\s;])}
+              {${1}127.0.0.1:%%PORT_p$2%%}mg;
+
+    $conf =~ s{^(\s*(?:listen|server|next_hop)\s+)(\d+\.\d+\.\d+\.\d+):(\d+)}
+              { my ($head, $name) = ($1, "$2_$3");
+                $name =~ tr/./_/;
+                "${head}127.0.0.1:%%PORT_$name%%" }mge;
+
+    $conf =~ s{(next_hop\s+)mx\.example\.com:25}{${1}127.0.0.1:25}g;
+
+    $conf =~ s{/var/log/nginx/|/var/spool/|/etc/nginx/}{%%DIR%%/}g;
+    $conf =~ s{(ssl_certificate\s+)\S+;}{${1}%%DIR%%/test.crt;}g;
+    $conf =~ s{(ssl_certificate_key\s+)\S+;}{${1}%%DIR%%/test.key;}g;
+    $conf =~ s{(smtp_log\s+)logs/}{${1}}g;
+
+    # the disk of a test machine may be small, and its patience too
+    $conf =~ s{spool_min_free\s+\S+;}{spool_min_free 1m;}g;
+    $conf =~ s{^(\s*smtp_queue .*\{)}{$1 spool_min_free 1m;}mg
+        unless $conf =~ /spool_min_free/;
+
+    return "%%GLOBALS%%\n$conf";
+}
+
+
+sub certificates {
+    my ($t) = @_;
+    $t->gen_cert('test', 'localhost');
+}
+
+
+# as done(), for one of several
+
+sub finish {
+    my ($t) = @_;
+
+    $t->stop();
+    $t->cleanup_processes();
+    $t->final_checks();
+    $t->{finished} = 1;
+}
+
+
+sub slurp {
+    my ($path) = @_;
+    open my $f, '<', $path or die "$path: $!";
+    local $/;
+    return <$f>;
+}
