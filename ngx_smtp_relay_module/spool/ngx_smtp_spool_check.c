@@ -70,7 +70,6 @@ ngx_smtp_store_check(ngx_str_t *path, uid_t user, gid_t group, u_char *err)
 
     if (geteuid() != 0 || user == (uid_t) -1) {
         check.user = geteuid();
-        check.group = (gid_t) -1;
     }
 
     if (path->len == 0 || path->data[0] != '/') {
@@ -158,7 +157,7 @@ ngx_smtp_check_dir(ngx_smtp_check_t *check, int dir, const char *name,
                                     "directory: %s", strerror(ngx_errno));
     }
 
-    if (created && check->group != (gid_t) -1
+    if (created && check->user != geteuid()
         && ngx_smtp_sys.fchown(*fd, check->user, check->group) == -1)
     {
         (void) ngx_smtp_check_error(check, sub, "cannot be given to uid %d: "
