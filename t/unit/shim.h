@@ -41,6 +41,14 @@
 #ifndef SHIM_FUZZ
 #include <cmocka.h>
 
+/* cmocka 1.1.5 prints "not ok" for a skipped test: leave the test instead */
+#undef skip
+#define skip()                                                                \
+    do {                                                                      \
+        print_message("# SKIP\n");                                            \
+        return;                                                               \
+    } while (0)
+
 /* return shim_run(tests); in main(), prints TAP */
 #define shim_run(tests)                                                       \
     (cmocka_set_message_output(CM_OUTPUT_TAP),                                \
