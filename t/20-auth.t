@@ -343,6 +343,9 @@ wait_for(sub {
 }, 5, 'the new account');
 pass('new account after reload');
 
+$slow->quit();
+wait_for(sub { $t->workers(all => 1) == 1 }, 5, 'the old worker to be gone');
+
 # leaving with passwords in the threads
 
 @c = map { my $c = $t->client('slow', timeout => 30); $c->ehlo(); $c } 1 .. 3;
