@@ -56,7 +56,7 @@ static char *ngx_smtp_queue_store(ngx_conf_t *cf, ngx_smtp_main_conf_t *smcf,
     ngx_smtp_queue_block_t *b);
 static char *ngx_smtp_queue_tls(ngx_conf_t *cf, ngx_smtp_queue_conf_t *q);
 static ngx_int_t ngx_smtp_queue_check_store(ngx_conf_t *cf,
-    ngx_smtp_store_conf_t *sc);
+    ngx_smtp_main_conf_t *smcf, ngx_smtp_store_conf_t *sc);
 static char *ngx_smtp_queue_error(ngx_conf_t *cf, ngx_smtp_queue_block_t *b,
     const char *text, ngx_str_t *value);
 
@@ -601,7 +601,7 @@ ngx_smtp_conf_init_queues(ngx_conf_t *cf, ngx_smtp_main_conf_t *smcf)
             sc[i]->min_free = 2 * (off_t) sc[i]->segment_size;
         }
 
-        if (ngx_smtp_queue_check_store(cf, sc[i]) != NGX_OK) {
+        if (ngx_smtp_queue_check_store(cf, smcf, sc[i]) != NGX_OK) {
             return NGX_CONF_ERROR;
         }
     }
@@ -688,14 +688,16 @@ ngx_smtp_queue_store(ngx_conf_t *cf, ngx_smtp_main_conf_t *smcf,
 
 
 static ngx_int_t
-ngx_smtp_queue_check_store(ngx_conf_t *cf, ngx_smtp_store_conf_t *sc)
+ngx_smtp_queue_check_store(ngx_conf_t *cf, ngx_smtp_main_conf_t *smcf,
+    ngx_smtp_store_conf_t *sc)
 {
-    uid_t             user;
-    gid_t             group;
-    struct group     *grp;
-    struct passwd    *pwd;
-    ngx_core_conf_t  *ccf;
-    u_char            err[NGX_MAX_CONF_ERRSTR];
+    uid_t                     user;
+    gid_t                     group;
+    struct group             *grp;
+    struct passwd            *pwd;
+    ngx_core_conf_t          *ccf;
+    ngx_smtp_queue_block_t  **b;
+    u_char                    err[NGX_MAX_CONF_ERRSTR];
 
     user = (uid_t) -1;
     group = (gid_t) -1;
@@ -718,8 +720,17 @@ ngx_smtp_queue_check_store(ngx_conf_t *cf, ngx_smtp_store_conf_t *sc)
     }
 
     if (ngx_smtp_store_check(&sc->path, user, group, err) != NGX_OK) {
-        ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "spool \"%V\": %s",
-                      &sc->path, err);
+
+        /* of the queues that share it, the first one names the place */
+
+        b = smcf->queues.elts;
+
+        while ((*b)->queue.store != sc) {
+            b++;
+        }
+
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "%s in %s:%ui", err,
+                      (*b)->file, (*b)->line);
         return NGX_ERROR;
     }
 
