@@ -109,6 +109,8 @@ struct ngx_smtp_transaction_s {
     time_t                    started;    /* wall clock at MAIL */
     ngx_msec_t                started_msec;
 
+    unsigned                  accepted:1; /* 2xx was given for the message */
+    unsigned                  refused:1;  /* 4xx or 5xx was, or for MAIL */
     unsigned                  aborted:1;  /* the server let go of it */
     unsigned                  committing:1;
 };

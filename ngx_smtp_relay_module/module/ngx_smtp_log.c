@@ -61,6 +61,11 @@ static ngx_str_t  ngx_smtp_log_outcomes[] = {
 };
 
 
+static ngx_str_t  ngx_smtp_log_accepted = ngx_string("accepted");
+static ngx_str_t  ngx_smtp_log_refused = ngx_string("refused");
+static ngx_str_t  ngx_smtp_log_aborted = ngx_string("aborted");
+
+
 static ngx_str_t  ngx_smtp_log_statuses[] = {
     ngx_string("unknown"),
     ngx_string("delivered"),
@@ -150,6 +155,15 @@ ngx_smtp_log_transaction(ngx_smtp_transaction_t *txn)
     ngx_smtp_log_raw("]");
 
     ngx_smtp_log_number("size", txn->content.size);
+
+    /* all recipients refused is a refusal; anything else was given up */
+
+    ngx_smtp_log_member("status",
+                        txn->accepted ? &ngx_smtp_log_accepted
+                        : txn->refused || (txn->envelope.rcpts.nelts == 0
+                                           && txn->reply.id
+                                              != NGX_SMTP_REPLY_MAIL_OK)
+                        ? &ngx_smtp_log_refused : &ngx_smtp_log_aborted);
 
     row = ngx_smtp_reply_get(txn->reply.id);
 

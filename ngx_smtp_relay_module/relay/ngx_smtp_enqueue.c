@@ -278,6 +278,9 @@ ngx_smtp_enqueue_answer(ngx_smtp_transaction_t *txn)
         return;
     }
 
+    txn->accepted = (txn->rc == NGX_OK);
+    txn->refused = !txn->accepted;
+
     if (txn->log_handler) {
         txn->log_handler(txn);
     }

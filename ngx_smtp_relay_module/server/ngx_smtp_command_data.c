@@ -419,6 +419,9 @@ ngx_smtp_session_message_done(ngx_smtp_session_t *s, ngx_int_t rc)
     ngx_smtp_session_reply(s, txn->reply.id, &txn->reply.detail);
     ngx_smtp_rules_reset(&s->rules);
 
+    txn->accepted = (rc == NGX_OK);
+    txn->refused = !txn->accepted;
+
     if (rc == NGX_OK) {
         s->idle_commands = 0;
         ngx_smtp_count(NGX_SMTP_COUNT_ACCEPTED);

@@ -403,6 +403,7 @@ ngx_smtp_session_answer(ngx_smtp_session_t *s, ngx_uint_t verb, ngx_int_t rc)
         txn->envelope.rcpts.nelts--;
 
     } else {
+        txn->refused = 1;
         ngx_smtp_session_end_transaction(s);
     }
 
