@@ -48,7 +48,9 @@ SANFLAGS :=	-fsanitize=address,undefined -fno-omit-frame-pointer \
 BUILD ?=	build-sanitize$(SUFFIX)$(if $(NGX_SRC),-$(notdir $(NGX_SRC)))
 CC_OPT :=	-g -O1 $(SANFLAGS) -fno-sanitize-recover=undefined \
 		-DNGX_DEBUG_PALLOC=1
-LD_OPT :=	$(SANFLAGS)
+# ASan's crypt_r() calls the one it found when nginx started: NULL, if only the
+# module brings libcrypt
+LD_OPT :=	$(SANFLAGS) -Wl,--no-as-needed -lcrypt
 OWN_NGINX :=	yes
 
 else
