@@ -5,8 +5,8 @@
 
 
 /*
- * TLS on an outbound connection, as its client.  The handshake is nginx's; here
- * are the name that is asked for, and the look at the certificate.
+ * TLS on an outbound connection, as its client.  The handshake is nginx's;
+ * here are the name that is asked for, and the look at the certificate.
  */
 
 
