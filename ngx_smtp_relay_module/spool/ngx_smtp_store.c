@@ -46,6 +46,10 @@ ngx_smtp_store_start(ngx_smtp_store_conf_t *conf, ngx_log_t *log)
         return NULL;
     }
 
+    if (conf->segment_size == 0) {
+        conf->segment_size = NGX_SMTP_SEGMENT_SIZE;
+    }
+
     store->conf = conf;
     store->log = log;
     store->space = -1;

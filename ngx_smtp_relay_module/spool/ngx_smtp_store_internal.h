@@ -56,6 +56,8 @@
 #define NGX_SMTP_BATCH_MESSAGES     512
 #define NGX_SMTP_BATCH_BYTES        (8 * 1024 * 1024)
 #define NGX_SMTP_LOOK_MAX           16      /* segments taken by a look */
+#define NGX_SMTP_SEGMENT_SIZE       (64 * 1024 * 1024)
+#define NGX_SMTP_PREZERO            (16 * 1024 * 1024)
 #define NGX_SMTP_CHUNK_SIZE         4096
 #define NGX_SMTP_READ_SIZE          65536
 #define NGX_SMTP_SLICE_STEP         32
@@ -282,6 +284,7 @@ typedef struct {
     ngx_uint_t               nbodies;
     time_t                   now;
     uint64_t                 msec;
+    off_t                    prezero;
     off_t                    space;
     ngx_int_t                rc;
     ngx_smtp_fault_t         fault;

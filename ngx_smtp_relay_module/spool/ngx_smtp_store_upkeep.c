@@ -252,6 +252,15 @@ ngx_smtp_upkeep_prepare(ngx_smtp_upkeep_t *u)
         }
 
         u->segment = seg;
+        u->prezero = 0;
+
+        /* created ahead: there is a load that likes blocks to exist */
+
+        if (store->active && !store->leaving) {
+            u->prezero = ngx_min(store->conf->segment_size,
+                                 NGX_SMTP_PREZERO);
+        }
+
         break;
 
     case ngx_smtp_upkeep_look:
@@ -513,7 +522,7 @@ ngx_smtp_upkeep_run_create(ngx_smtp_upkeep_t *u)
     }
 
     return ngx_smtp_segment_create(&u->store->spool, &u->segment->file,
-                                   u->msec, random, 0);
+                                   u->msec, random, u->prezero);
 }
 
 
