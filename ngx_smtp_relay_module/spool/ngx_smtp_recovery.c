@@ -368,7 +368,7 @@ ngx_smtp_recovery_decimal(const char *p, uint32_t *number)
 static void
 ngx_smtp_recovery_count(ngx_smtp_recovery_ctx_t *r)
 {
-    time_t                        earliest, due;
+    time_t                        due, earliest;
     ngx_uint_t                    i;
     ngx_smtp_recovered_t         *m;
     ngx_smtp_recovered_report_t  *report;
@@ -393,12 +393,15 @@ ngx_smtp_recovery_count(ngx_smtp_recovery_ctx_t *r)
 
         due = m->npending ? m->due_at : r->now;
 
-        for (report = m->reports; report; report = report->next) {
-            due = ngx_min(due, report->due_at);
+        if (!m->hold && (earliest == 0 || due < earliest)) {
+            earliest = due;
         }
 
-        if (earliest == 0 || due < earliest) {
-            earliest = due;
+        for (report = m->reports; report; report = report->next) {
+
+            if (earliest == 0 || report->due_at < earliest) {
+                earliest = report->due_at;
+            }
         }
     }
 

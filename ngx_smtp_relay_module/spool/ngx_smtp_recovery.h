@@ -98,7 +98,7 @@ struct ngx_smtp_recovery_s {
     ngx_uint_t                    nlive;
     ngx_str_t                    *queues;
     ngx_uint_t                    nqueues;
-    time_t                        earliest;     /* due; 0: no live message */
+    time_t                        earliest;     /* due; 0: nothing is */
     uint32_t                      next_number;  /* free number */
     ngx_smtp_recovery_notes_t     notes;
     void                         *ctx;          /* the recovery's own */

@@ -18,6 +18,8 @@
 static ngx_int_t ngx_smtp_recovery_scan(ngx_smtp_recovery_ctx_t *r);
 static ngx_int_t ngx_smtp_recovery_scan_batch(ngx_smtp_recovery_ctx_t *r,
     ngx_smtp_batch_t *batch);
+static ngx_int_t ngx_smtp_recovery_scan_messages(ngx_smtp_recovery_ctx_t *r,
+    off_t pos, off_t end, ngx_uint_t count);
 static ngx_int_t ngx_smtp_recovery_scan_message(ngx_smtp_recovery_ctx_t *r,
     off_t pos, off_t end, off_t *next);
 static ngx_int_t ngx_smtp_recovery_scan_add(ngx_smtp_recovery_ctx_t *r,
@@ -67,15 +69,12 @@ static ngx_int_t
 ngx_smtp_recovery_scan(ngx_smtp_recovery_ctx_t *r)
 {
     u_char            *p, *last;
-    off_t              start, end;
     ngx_int_t          rc;
     ngx_smtp_batch_t   batch;
 
     while (r->window.read < r->budget) {
 
-        start = r->pos;
-
-        rc = ngx_smtp_window_get(&r->window, start, NGX_SMTP_BATCH_HEADER,
+        rc = ngx_smtp_window_get(&r->window, r->pos, NGX_SMTP_BATCH_HEADER,
                                  &p, &last, &r->file->fault);
         if (rc == NGX_ERROR) {
             return rc;
@@ -86,50 +85,16 @@ ngx_smtp_recovery_scan(ngx_smtp_recovery_ctx_t *r)
         }
 
         if (ngx_smtp_batch_get(p, last - p, &r->file->header, &batch)
-            != NGX_OK)
+            == NGX_OK)
         {
-            rc = ngx_smtp_recovery_scan_bad(r, start + 1);
-
-            if (rc != NGX_OK) {
-                return rc == NGX_DONE ? ngx_smtp_recovery_scan_end(r) : rc;
-            }
-
-            continue;
-        }
-
-        /*
-         * A batch is written after the one before it was acknowledged, or
-         * taken back: what is bad before this header had its 250.
-         */
-
-        if (r->bad.start) {
-            ngx_smtp_recovery_scan_corrupt(r, start);
-        }
-
-        r->batches++;
-        r->file->batch = ngx_max(r->file->batch, batch.sequence);
-
-        end = start + NGX_SMTP_BATCH_HEADER;
-
-        if (batch.length > (uint64_t) (r->limit - end)) {
-            rc = NGX_DONE;
+            rc = ngx_smtp_recovery_scan_batch(r, &batch);
 
         } else {
-            rc = ngx_smtp_recovery_scan_batch(r, &batch);
-            end += (off_t) batch.length;
+            rc = ngx_smtp_recovery_scan_bad(r, r->pos + 1);
         }
 
         if (rc == NGX_DONE) {
-            rc = ngx_smtp_recovery_scan_bad(r, end);
-
-            if (rc == NGX_DONE) {
-                return ngx_smtp_recovery_scan_end(r);
-            }
-
-        } else if (rc == NGX_OK) {
-            r->pos = end;
-            r->scan_end = end;
-            r->bad.first = r->recovery.nmessages;
+            return ngx_smtp_recovery_scan_end(r);
         }
 
         if (rc != NGX_OK) {
@@ -141,18 +106,63 @@ ngx_smtp_recovery_scan(ngx_smtp_recovery_ctx_t *r)
 }
 
 
-/* NGX_DONE: the batch is bad; its good messages are taken in for now */
+/* a good header is at r->pos.  NGX_DONE: the rest is bad */
 
 static ngx_int_t
 ngx_smtp_recovery_scan_batch(ngx_smtp_recovery_ctx_t *r,
     ngx_smtp_batch_t *batch)
 {
-    off_t       pos, end, next;
+    off_t       start, end;
+    ngx_int_t   rc;
+    ngx_uint_t  cut;
+
+    /*
+     * A batch is written after the one before it was acknowledged, or taken
+     * back: what is bad before this header had its 250.
+     */
+
+    if (r->bad.start) {
+        ngx_smtp_recovery_scan_corrupt(r, r->pos);
+    }
+
+    r->batches++;
+    r->file->batch = ngx_max(r->file->batch, batch->sequence);
+
+    start = r->pos + NGX_SMTP_BATCH_HEADER;
+    cut = batch->length > (uint64_t) (r->limit - start);
+    end = cut ? r->limit : start + (off_t) batch->length;
+
+    rc = ngx_smtp_recovery_scan_messages(r, start, end, batch->messages);
+
+    if (rc == NGX_OK && !cut) {
+        r->pos = end;
+        r->scan_end = end;
+        r->bad.first = r->recovery.nmessages;
+        return NGX_OK;
+    }
+
+    if (rc != NGX_OK && rc != NGX_DONE) {
+        return rc;
+    }
+
+    r->bad.start = r->pos;
+
+    return ngx_smtp_recovery_scan_bad(r, end);
+}
+
+
+/*
+ * Takes in the messages that are good; count 0: not known how many there are.
+ * NGX_DONE: not all were.
+ */
+static ngx_int_t
+ngx_smtp_recovery_scan_messages(ngx_smtp_recovery_ctx_t *r, off_t pos,
+    off_t end, ngx_uint_t count)
+{
+    off_t       next;
     ngx_int_t   rc;
     ngx_uint_t  bad, n;
 
-    pos = r->pos + NGX_SMTP_BATCH_HEADER;
-    end = pos + (off_t) batch->length;
     bad = 0;
 
     for (n = 0; pos < end; n++) {
@@ -173,23 +183,20 @@ ngx_smtp_recovery_scan_batch(ngx_smtp_recovery_ctx_t *r,
 
             /* where the next one starts is not known */
 
-            if (n + 1 < batch->messages) {
-                bad += batch->messages - n - 1;
-            }
-
+            n++;
             break;
         }
 
         pos = next;
     }
 
-    if (bad == 0 && n == batch->messages) {
-        return NGX_OK;
+    if (n < count) {
+        bad += count - n;
     }
 
-    r->bad.damaged += ngx_max(bad, 1);
+    r->bad.damaged += bad;
 
-    return NGX_DONE;
+    return (bad || (count && n != count)) ? NGX_DONE : NGX_OK;
 }
 
 
@@ -306,31 +313,42 @@ ngx_smtp_recovery_scan_add(ngx_smtp_recovery_ctx_t *r,
 
 
 /*
- * The bad part begins (or goes on) at r->pos: looks for a batch from there on.
- * NGX_DONE: there is none.
+ * There is a bad part at r->pos: looks for a batch from there on.  NGX_DONE:
+ * there is none.
  */
 static ngx_int_t
 ngx_smtp_recovery_scan_bad(ngx_smtp_recovery_ctx_t *r, off_t from)
 {
     off_t      found;
-    ngx_int_t  rc;
+    ngx_int_t  rc, searched;
+
+    searched = ngx_smtp_window_search(&r->window, from, &r->file->header,
+                                      &found, &r->file->fault);
+    if (searched == NGX_ERROR) {
+        return searched;
+    }
+
+    if (searched == NGX_DECLINED) {
+        found = r->limit;
+    }
 
     if (r->bad.start == 0) {
+
+        /* after a good batch: with its header lost, its place is known */
+
         r->bad.start = r->pos;
+
+        rc = ngx_smtp_recovery_scan_messages(r, r->pos
+                                                + NGX_SMTP_BATCH_HEADER,
+                                             found, 0);
+        if (rc == NGX_ERROR || rc == NGX_DECLINED) {
+            return rc;
+        }
     }
 
-    rc = ngx_smtp_window_search(&r->window, from, &r->file->header, &found,
-                                &r->file->fault);
+    r->pos = found;
 
-    if (rc == NGX_DECLINED) {
-        return NGX_DONE;
-    }
-
-    if (rc == NGX_OK) {
-        r->pos = found;
-    }
-
-    return rc;
+    return searched == NGX_OK ? NGX_OK : NGX_DONE;
 }
 
 
@@ -349,7 +367,7 @@ ngx_smtp_recovery_scan_corrupt(ngx_smtp_recovery_ctx_t *r, off_t end)
                                   "data");
 
     notes->quarantined++;
-    notes->damaged += ngx_max(r->bad.damaged, 1);
+    notes->damaged += r->bad.damaged;
 
     r->bad.start = 0;
     r->bad.damaged = 0;
@@ -382,6 +400,7 @@ ngx_smtp_recovery_scan_end(ngx_smtp_recovery_ctx_t *r)
     {
         if (r->bad.start == 0) {
             r->bad.start = r->scan_end;
+            notes->damaged++;
         }
 
         rc = ngx_smtp_window_zero(&r->window, r->bad.start, r->limit, &zero,
@@ -391,7 +410,8 @@ ngx_smtp_recovery_scan_end(ngx_smtp_recovery_ctx_t *r)
         }
 
         if (zero) {
-            notes->damaged++;
+            notes->damaged += ngx_max(r->bad.damaged, 1);
+            r->bad.start = 0;
             r->scan_end = ngx_max(r->scan_end, ngx_min(r->limit,
                                                        r->log.data_end));
 

@@ -21,12 +21,13 @@
 #include <unistd.h>
 
 
-#define TEST_RCPT_TEXT  32
+#define TEST_RCPT_TEXT  64
 
 
 static int test_unlink(const char *path, const struct stat *st, int type,
     struct FTW *ftw);
 static void test_die(const char *what);
+static int test_nosync(int fd);
 static ngx_uint_t test_hit(const char *name, ngx_uint_t writes);
 static void test_summaries(ngx_smtp_recovery_t *r,
     ngx_smtp_summary_t **summaries, ngx_uint_t *n,
@@ -158,6 +159,20 @@ test_pwritev(int fd, const struct iovec *iov, int n, off_t offset)
     size_t        size;
     struct iovec  cut;
 
+    /* half of it gets to the disk before the stop or the error */
+
+    if (test_fault.half && test_fault.calls + 1 == test_fault.at) {
+        cut = iov[n - 1];
+        cut.iov_len /= 2;
+
+        for (i = 0, size = 0; i < n - 1; i++) {
+            size += iov[i].iov_len;
+        }
+
+        (void) test_sys.pwritev(fd, iov, n - 1, offset);
+        (void) test_sys.pwritev(fd, &cut, 1, offset + (off_t) size);
+    }
+
     if (test_hit("pwritev", 1)) {
         return -1;
     }
@@ -178,18 +193,6 @@ test_pwritev(int fd, const struct iovec *iov, int n, off_t offset)
             test_fault.hits++;
             return test_sys.pwritev(fd, &cut, 1, offset);
         }
-    }
-
-    /* what is on disk before a stop or an error: half of it */
-
-    if ((test_fault.what == test_fault_stop
-         || test_fault.what == test_fault_errno)
-        && test_fault.calls + 1 == test_fault.at
-        && (test_fault.at & 1) && iov[0].iov_len > 1 && test_fault.err)
-    {
-        cut = iov[0];
-        cut.iov_len /= 2;
-        return test_sys.pwritev(fd, &cut, 1, offset);
     }
 
     return test_sys.pwritev(fd, iov, n, offset);
@@ -238,6 +241,21 @@ test_fault_clear(void)
 }
 
 
+static int
+test_nosync(int fd)
+{
+    return 0;
+}
+
+
+void
+test_sync_off(void)
+{
+    ngx_smtp_sys.fsync = test_nosync;
+    ngx_smtp_sys.fdatasync = test_nosync;
+}
+
+
 /* the folder */
 
 const char *
@@ -247,6 +265,12 @@ test_spool_make(ngx_smtp_spool_t *spool)
     ngx_smtp_fault_t   fault;
 
     base = getenv("TMPDIR");
+
+    if (base == NULL && ngx_smtp_sys.fsync == test_nosync
+        && access("/dev/shm", W_OK) == 0)
+    {
+        base = "/dev/shm";
+    }
 
     snprintf(test_path, sizeof(test_path), "%.30s/smtp-spool-XXXXXX",
              base ? base : "/tmp");

@@ -41,6 +41,7 @@ typedef struct {
     test_fault_e        what;
     ngx_uint_t          at;
     int                 err;
+    ngx_uint_t          half;       /* a pwritev hit writes half before */
     ngx_uint_t          calls;      /* made so far */
     ngx_uint_t          hits;       /* faults given */
     const char         *name;       /* of the call hit first */
@@ -52,6 +53,9 @@ extern test_fault_t  test_fault;
 /* puts the failing table in force; both start a new count */
 void test_fault_set(test_fault_e what, ngx_uint_t at, int err);
 void test_fault_clear(void);
+
+/* before test_spool_make(): memory for a disk, for thousands of files */
+void test_sync_off(void);
 
 
 /* a fresh 0700 folder, opened; the path is static */
