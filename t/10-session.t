@@ -89,12 +89,18 @@ $c->check('HELP', qr/^214/, 'help');
 $c->check('EXPN list', qr/^502 5\.5\.1/, 'expn');
 $c->check('FROP', qr/^500 5\.5\.2/, 'unknown command');
 $c->check('', qr/^500 5\.5\.2/, 'empty command');
-$c->check('GET / HTTP/1.1', qr/^500 5\.5\.2/, 'http');
 $c->check('DATA now', qr/^50[13] 5\.5\.[14]/, 'data with argument');
 $c->check('EHLO', qr/^501 5\.5\.4/, 'ehlo without argument');
 $c->check("EHLO a\x01b", qr/^501 5\.5\.4/, 'ehlo with control');
 $c->check('STARTTLS', qr/^50[23] 5\.5\.1/, 'starttls not offered');
 $c->check('AUTH PLAIN', qr/^50[23] 5\.5\.1/, 'auth not offered');
+
+# a browser: nothing of its body is a command (ALPACA)
+
+$c = $t->client('smtp');
+$c->send_raw("POST / HTTP/1.1\r\nHost: x\r\n\r\nEHLO x\r\nNOOP\r\n");
+is(($c->read_reply())[0], 500, 'http');
+ok($c->closed(), 'closed after http');
 
 # order
 

@@ -44,10 +44,11 @@ typedef struct {
 
 
 /*
- * Room for at least NGX_SMTP_CONTENT_ROOM bytes at the end of the content: sets
- * *last to the end of the room and returns its start, NULL without memory.  The caller writes
- * there and calls ngx_smtp_content_commit() with where it stopped.  Blocks
- * grow from 4 KB to 64 KB, so that a usual message is one or two blocks.
+ * Room for at least NGX_SMTP_CONTENT_ROOM bytes at the end of the content:
+ * sets *last to the end of the room and returns its start, NULL without
+ * memory.  The caller writes there and calls ngx_smtp_content_commit() with
+ * where it stopped.  Blocks grow from 4 KB to 64 KB, so that a usual message
+ * is one or two blocks.
  */
 u_char *ngx_smtp_content_reserve(ngx_smtp_content_t *c, u_char **last,
     ngx_log_t *log);

@@ -105,6 +105,13 @@ ngx_smtp_task_finish_all(void)
 }
 
 
+ngx_uint_t
+ngx_smtp_task_finishing(void)
+{
+    return ngx_smtp_tasks_finishing;
+}
+
+
 static void
 ngx_smtp_task_thread(void *ctx, ngx_log_t *log)
 {

@@ -63,6 +63,9 @@ ngx_int_t ngx_smtp_task_post(ngx_thread_pool_t *tp, ngx_smtp_task_t *t,
  */
 void ngx_smtp_task_finish_all(void);
 
+/* Is the worker in it, or behind it?  Then nothing new may begin. */
+ngx_uint_t ngx_smtp_task_finishing(void);
+
 /* Once per worker, before anything is posted. */
 void ngx_smtp_task_init_worker(void);
 

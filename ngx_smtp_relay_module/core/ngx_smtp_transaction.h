@@ -20,7 +20,7 @@
  *
  *   NGX_OK        done; for open, rcpt and commit txn->reply is the answer
  *   NGX_AGAIN     txn->handler(txn) is called later, with txn->rc set to what
- *                 would have been returned; until then the server feeds nothing
+ *                 would have been returned; until then nothing more is fed
  *   NGX_ERROR     refused; txn->reply is the answer
  *
  * The transaction lives in its own pool.  The server destroys it with

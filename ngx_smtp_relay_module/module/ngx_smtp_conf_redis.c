@@ -54,6 +54,13 @@ static ngx_command_t  ngx_smtp_redis_commands[] = {
       offsetof(ngx_smtp_redis_conf_t, database),
       NULL },
 
+    { ngx_string("prefix"),
+      NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      0,
+      offsetof(ngx_smtp_redis_conf_t, prefix),
+      NULL },
+
     { ngx_string("timeout"),
       NGX_CONF_TAKE1,
       ngx_conf_set_msec_slot,

@@ -597,7 +597,7 @@ ngx_smtp_conf_init_login(ngx_conf_t *cf, ngx_smtp_server_conf_t *conf)
                                        "defines");
         }
 
-        accounts = ngx_smtp_accounts_redis(cf, redis, NULL);
+        accounts = ngx_smtp_accounts_redis(cf, redis);
 
     } else if (ngx_strncmp(conf->accounts.data, "file=", 5) == 0) {
         name.data = conf->accounts.data + 5;

@@ -65,8 +65,11 @@ static ngx_int_t
 ngx_smtp_worker_start(ngx_cycle_t *cycle, ngx_smtp_main_conf_t *smcf)
 {
     ngx_uint_t               i;
+    ngx_core_conf_t         *ccf;
     ngx_smtp_store_conf_t  **sc;
     ngx_smtp_server_conf_t  *conf;
+
+    ccf = (ngx_core_conf_t *) ngx_get_conf(cycle->conf_ctx, ngx_core_module);
 
     ngx_smtp_worker_started = 1;
 
@@ -97,6 +100,8 @@ ngx_smtp_worker_start(ngx_cycle_t *cycle, ngx_smtp_main_conf_t *smcf)
         if (ngx_smtp_relay_bind(ngx_smtp_worker_relay, sc[i]) != NGX_OK) {
             return NGX_ERROR;
         }
+
+        sc[i]->workers = ccf->worker_processes;
 
         sc[i]->store = ngx_smtp_store_start(sc[i], cycle->log);
 

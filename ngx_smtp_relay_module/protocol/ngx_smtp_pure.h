@@ -12,7 +12,8 @@
  *             ngx_memcpy & co, ngx_explicit_memzero
  *   strings   ngx_snprintf, ngx_slprintf, ngx_strncasecmp, ngx_strcasecmp,
  *             ngx_strlow, ngx_strlchr, ngx_strnstr, ngx_atoi, ngx_hextoi,
- *             ngx_encode_base64, ngx_decode_base64, ngx_utf8_decode, ngx_gmtime
+ *             ngx_encode_base64, ngx_decode_base64, ngx_utf8_decode,
+ *             ngx_gmtime
  *   trees     ngx_array_*, ngx_queue_*, ngx_rbtree_*
  *
  * No I/O, events, clock, randomness or logging: time and random bytes are

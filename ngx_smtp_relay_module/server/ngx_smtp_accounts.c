@@ -76,8 +76,7 @@ ngx_smtp_accounts_file_load(ngx_conf_t *cf, ngx_str_t *path)
 
 
 ngx_smtp_accounts_t *
-ngx_smtp_accounts_redis(ngx_conf_t *cf, ngx_smtp_redis_conf_t *redis,
-    ngx_str_t *prefix)
+ngx_smtp_accounts_redis(ngx_conf_t *cf, ngx_smtp_redis_conf_t *redis)
 {
     ngx_smtp_accounts_t  *accounts;
 
@@ -88,13 +87,6 @@ ngx_smtp_accounts_redis(ngx_conf_t *cf, ngx_smtp_redis_conf_t *redis,
     }
 
     accounts->redis = redis;
-
-    if (prefix) {
-        accounts->prefix = *prefix;
-
-    } else {
-        ngx_str_set(&accounts->prefix, NGX_SMTP_LOGIN_PREFIX);
-    }
 
     return accounts;
 }

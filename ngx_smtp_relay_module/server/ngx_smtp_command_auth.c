@@ -15,7 +15,6 @@
 #include <ngx_core.h>
 #include <ngx_stream.h>
 
-#include "ngx_smtp_zone.h"
 #include "ngx_smtp_session.h"
 
 
@@ -141,7 +140,6 @@ ngx_smtp_session_login(ngx_smtp_session_t *s)
 
     if (s->login == NULL) {
         ngx_smtp_session_auth_end(s);
-        ngx_smtp_count(NGX_SMTP_COUNT_AUTH_TEMP);
         ngx_smtp_session_reply(s, NGX_SMTP_REPLY_AUTH_TEMPFAIL, NULL);
         return NGX_OK;
     }
@@ -199,18 +197,15 @@ ngx_smtp_session_auth_answered(ngx_smtp_session_t *s)
     switch (s->login_rc) {
 
     case NGX_OK:
-        ngx_smtp_count(NGX_SMTP_COUNT_AUTH_OK);
         ngx_smtp_rules_accept(&s->rules, NGX_SMTP_VERB_AUTH);
         ngx_smtp_session_reply(s, NGX_SMTP_REPLY_AUTH_OK, NULL);
         break;
 
     case NGX_DECLINED:
-        ngx_smtp_count(NGX_SMTP_COUNT_AUTH_FAILED);
         ngx_smtp_session_reply(s, NGX_SMTP_REPLY_AUTH_FAILED, NULL);
         break;
 
     default:
-        ngx_smtp_count(NGX_SMTP_COUNT_AUTH_TEMP);
         ngx_smtp_session_reply(s, NGX_SMTP_REPLY_AUTH_TEMPFAIL, NULL);
     }
 

@@ -191,29 +191,31 @@ ngx_smtp_login_fetch_file(ngx_smtp_login_t *l)
 static ngx_int_t
 ngx_smtp_login_fetch_redis(ngx_smtp_login_t *l)
 {
-    u_char               *p;
-    ngx_str_t             argv[5];
-    ngx_smtp_accounts_t  *accounts;
+    u_char                 *p;
+    ngx_str_t               argv[5];
+    ngx_smtp_redis_conf_t  *redis;
 
-    accounts = l->conf->accounts;
+    redis = l->conf->accounts->redis;
 
     ngx_str_set(&argv[0], "HMGET");
 
-    argv[1].len = accounts->prefix.len + l->name.len;
+    argv[1].len = redis->prefix.len + sizeof(NGX_SMTP_LOGIN_KEY) - 1
+                  + l->name.len;
     argv[1].data = ngx_pnalloc(l->pool, argv[1].len);
 
     if (argv[1].data == NULL) {
         return NGX_ERROR;
     }
 
-    p = ngx_cpymem(argv[1].data, accounts->prefix.data, accounts->prefix.len);
+    p = ngx_cpymem(argv[1].data, redis->prefix.data, redis->prefix.len);
+    p = ngx_cpymem(p, NGX_SMTP_LOGIN_KEY, sizeof(NGX_SMTP_LOGIN_KEY) - 1);
     ngx_memcpy(p, l->name.data, l->name.len);
 
     ngx_str_set(&argv[2], "password");
     ngx_str_set(&argv[3], "enabled");
     ngx_str_set(&argv[4], "senders");
 
-    l->request = ngx_smtp_redis_query(accounts->redis, argv, 5,
+    l->request = ngx_smtp_redis_query(redis, argv, 5,
                                       ngx_smtp_login_redis_handler, l);
 
     return l->request ? NGX_OK : NGX_ERROR;

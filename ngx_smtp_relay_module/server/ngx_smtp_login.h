@@ -36,7 +36,7 @@
 #include "ngx_smtp_task.h"
 
 
-#define NGX_SMTP_LOGIN_PREFIX       "smtp:account:"
+#define NGX_SMTP_LOGIN_KEY          "account:"  /* after the prefix */
 #define NGX_SMTP_LOGIN_CACHE_TIME   300000
 #define NGX_SMTP_LOGIN_MAX_WAITING  64      /* for a hashing slot, a worker */
 #define NGX_SMTP_LOGIN_MAX_SAME     8       /* ... of one client address */
@@ -63,7 +63,6 @@ typedef struct {
  */
 typedef struct {
     ngx_smtp_redis_conf_t       *redis;
-    ngx_str_t                    prefix;    /* of the Redis key */
 
     ngx_str_t                    path;      /* accounts file, full */
     ngx_rbtree_t                *file;      /* of ngx_str_node_t */
@@ -129,9 +128,9 @@ struct ngx_smtp_login_s {
 ngx_smtp_accounts_t *ngx_smtp_accounts_file_load(ngx_conf_t *cf,
     ngx_str_t *path);
 
-/* The same for "redis=NAME"; prefix may be NULL.  NULL without memory. */
+/* The same for "redis=NAME".  NULL without memory. */
 ngx_smtp_accounts_t *ngx_smtp_accounts_redis(ngx_conf_t *cf,
-    ngx_smtp_redis_conf_t *redis, ngx_str_t *prefix);
+    ngx_smtp_redis_conf_t *redis);
 
 /* The account of a normalized login in the file, or NULL. */
 ngx_smtp_account_t *ngx_smtp_accounts_file_find(ngx_smtp_accounts_t *accounts,

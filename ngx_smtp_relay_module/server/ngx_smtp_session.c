@@ -51,6 +51,7 @@ static ngx_int_t ngx_smtp_session_line(ngx_smtp_session_t *s, u_char **pos,
     u_char *last);
 static ngx_int_t ngx_smtp_session_command(ngx_smtp_session_t *s,
     ngx_str_t *line);
+static ngx_uint_t ngx_smtp_session_is_http(ngx_str_t *name);
 static ngx_int_t ngx_smtp_session_execute(ngx_smtp_session_t *s,
     ngx_smtp_command_t *cmd);
 static ngx_int_t ngx_smtp_command_simple(ngx_smtp_session_t *s,
@@ -634,6 +635,18 @@ ngx_smtp_session_command(ngx_smtp_session_t *s, ngx_str_t *line)
         return NGX_OK;
     }
 
+    if (cmd.verb == NGX_SMTP_VERB_UNKNOWN
+        && ngx_smtp_session_is_http(&cmd.name))
+    {
+        /* a browser was made to talk to us: what follows is not its own */
+
+        ngx_log_error(NGX_LOG_INFO, s->connection->log, 0,
+                      "session ended: client speaks HTTP");
+        ngx_smtp_session_reply(s, NGX_SMTP_REPLY_UNKNOWN, NULL);
+        s->quit = 1;
+        return NGX_OK;
+    }
+
     order = ngx_smtp_rules_check(&s->rules, cmd.verb);
 
     if (cmd.verb == NGX_SMTP_VERB_BDAT) {
@@ -654,6 +667,34 @@ ngx_smtp_session_command(ngx_smtp_session_t *s, ngx_str_t *line)
     }
 
     return ngx_smtp_session_execute(s, &cmd);
+}
+
+
+static ngx_uint_t
+ngx_smtp_session_is_http(ngx_str_t *name)
+{
+    ngx_uint_t  i;
+
+    static ngx_str_t  methods[] = {
+        ngx_string("GET"),
+        ngx_string("POST"),
+        ngx_string("PUT"),
+        ngx_string("HEAD"),
+        ngx_string("OPTIONS"),
+        ngx_string("CONNECT"),
+        ngx_null_string
+    };
+
+    for (i = 0; methods[i].len; i++) {
+
+        if (name->len == methods[i].len
+            && ngx_strncasecmp(name->data, methods[i].data, name->len) == 0)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
 }
 
 
