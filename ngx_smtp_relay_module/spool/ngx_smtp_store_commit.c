@@ -636,7 +636,9 @@ ngx_smtp_writer_answer(ngx_smtp_batch_job_t *b)
 
         ngx_smtp_writer_fresh(store, item);
 
-        if (!store->leaving && !store->stopping) {
+        /* at exit the upper layer is gone already */
+
+        if (!store->leaving && !ngx_smtp_task_finishing()) {
             m->known = 1;
             store->conf->handlers.message(store->conf->data, m);
         }

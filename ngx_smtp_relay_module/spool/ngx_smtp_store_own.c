@@ -694,6 +694,12 @@ ngx_smtp_own_insert_one(ngx_smtp_segment_t *seg, ngx_smtp_recovered_t *r)
 
     ngx_smtp_message_link(seg, m);
 
+    /* the last worker was killed right before it could say so */
+
+    if (ngx_smtp_store_done(m, ngx_time()) == NGX_OK) {
+        return NGX_OK;
+    }
+
     m->known = 1;
     store->conf->handlers.message(store->conf->data, m);
 
