@@ -68,6 +68,7 @@ add($_, "server 127.0.0.1:%%PORT_$_%%; timeout 400ms;") for sort keys %bad;
 add('main', 'server 127.0.0.1:%%PORT_redis%%; timeout 500ms;');
 add('socket', 'server unix:%%UNIX%%;');
 add('db', 'server 127.0.0.1:%%PORT_redis%%; database 3;');
+add('prefix', 'server 127.0.0.1:%%PORT_redis%%; prefix "my {x}:";');
 add('nodb', 'server 127.0.0.1:%%PORT_redis%%; database 99;');
 add('down', 'server 127.0.0.1:%%PORT_down%%;');
 add('list', 'server 127.0.0.1:%%PORT_down%%; server 127.0.0.1:%%PORT_silent%%;'
@@ -241,6 +242,12 @@ $redis->cmd('DEL', 'smtp:account:alice@example.com');
 like(login('main', 'alice@example.com'), $no, 'removed');
 $redis->cmd('HSET', 'smtp:account:alice@example.com', 'password', $hash);
 like(login('main', 'alice@example.com'), $ok, 'back');
+
+# prefix of the keys
+
+like(login('prefix', 'alice@example.com'), $no, 'not below another prefix');
+$redis->cmd('HSET', 'my {x}:account:prefix', 'password', $hash);
+like(login('prefix', 'prefix'), $ok, 'below its prefix');
 
 # database
 

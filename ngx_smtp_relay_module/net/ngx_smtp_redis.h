@@ -39,6 +39,7 @@
 #define NGX_SMTP_REDIS_TIMEOUT      2000
 #define NGX_SMTP_REDIS_MAX_PENDING  1024
 #define NGX_SMTP_REDIS_PORT         6379
+#define NGX_SMTP_REDIS_PREFIX       "smtp:"
 
 
 typedef struct ngx_smtp_redis_s          ngx_smtp_redis_t;
@@ -58,6 +59,7 @@ typedef struct {
     ngx_int_t                    database;  /* 0: no SELECT */
     ngx_msec_t                   timeout;   /* connect, and each reply */
     ngx_uint_t                   max_pending;
+    ngx_str_t                    prefix;    /* of all keys */
 
     ngx_flag_t                   tls;
     ngx_flag_t                   tls_verify;    /* default: on if trusted */

@@ -31,7 +31,8 @@ ngx_smtp_redis_conf_create(ngx_conf_t *cf, ngx_str_t *name)
     /*
      * set by ngx_pcalloc():
      *
-     *     host, username, password, tls_name, tls_trusted_certificate
+     *     host, username, password, prefix, tls_name,
+     *     tls_trusted_certificate
      *     ssl = NULL
      *     redis = NULL
      */
@@ -107,6 +108,10 @@ ngx_int_t
 ngx_smtp_redis_conf_init(ngx_conf_t *cf, ngx_smtp_redis_conf_t *conf)
 {
     const char  *err;
+
+    if (conf->prefix.data == NULL) {
+        ngx_str_set(&conf->prefix, NGX_SMTP_REDIS_PREFIX);
+    }
 
     ngx_conf_init_value(conf->database, 0);
     ngx_conf_init_msec_value(conf->timeout, NGX_SMTP_REDIS_TIMEOUT);

@@ -352,6 +352,7 @@ setup(void **state)
     conf.cache_time = 300000;
 
     redis.name = shim_str("main");
+    redis.prefix = shim_str("smtp:");
 
     answers = 0;
     redis_asked = 0;
@@ -494,7 +495,7 @@ test_file_errors(void **state)
 static void
 use_redis(void)
 {
-    conf.accounts = ngx_smtp_accounts_redis(&cf, &redis, NULL);
+    conf.accounts = ngx_smtp_accounts_redis(&cf, &redis);
     assert_non_null(conf.accounts);
 }
 
