@@ -76,6 +76,7 @@ ngx_smtp_login_start(ngx_smtp_login_conf_t *conf, ngx_str_t *login,
     pool = ngx_create_pool(4096, ngx_cycle->log);
 
     if (pool == NULL) {
+        ngx_smtp_count(NGX_SMTP_COUNT_AUTH_TEMP);
         return NULL;
     }
 
@@ -83,6 +84,7 @@ ngx_smtp_login_start(ngx_smtp_login_conf_t *conf, ngx_str_t *login,
 
     if (l == NULL) {
         ngx_destroy_pool(pool);
+        ngx_smtp_count(NGX_SMTP_COUNT_AUTH_TEMP);
         return NULL;
     }
 
@@ -131,6 +133,7 @@ ngx_smtp_login_start(ngx_smtp_login_conf_t *conf, ngx_str_t *login,
 failed:
 
     ngx_smtp_login_free(l);
+    ngx_smtp_count(NGX_SMTP_COUNT_AUTH_TEMP);
 
     return NULL;
 }
@@ -603,6 +606,10 @@ ngx_smtp_login_event_handler(ngx_event_t *ev)
 
     ngx_log_debug2(NGX_LOG_DEBUG_STREAM, ev->log, 0,
                    "smtp login \"%V\": %i", &l->name, l->rc);
+
+    ngx_smtp_count((l->rc == NGX_OK) ? NGX_SMTP_COUNT_AUTH_OK
+                   : (l->rc == NGX_DECLINED) ? NGX_SMTP_COUNT_AUTH_FAILED
+                                             : NGX_SMTP_COUNT_AUTH_TEMP);
 
     if (l->cached) {
         ngx_smtp_count(NGX_SMTP_COUNT_AUTH_CACHED);

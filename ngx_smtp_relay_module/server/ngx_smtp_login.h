@@ -17,7 +17,8 @@
  * copies of login and password, zeroed as soon as they are of no use, and
  * outlives a session that lets go of it.
  *
- * Of the counters of the zone, only AUTH_CACHED is kept here.
+ * The counters AUTH_OK, AUTH_FAILED, AUTH_TEMP and AUTH_CACHED of the zone are
+ * kept here, and nowhere else.
  */
 
 

@@ -417,6 +417,14 @@ test_file(void **state)
     assert_int_equal(login("bob@example.com", "wrong"), NGX_DECLINED);
     assert_int_equal(login("", "secret"), NGX_DECLINED);
     assert_int_equal(login("alice\r\n", "secret"), NGX_DECLINED);
+
+    assert_int_equal(ngx_smtp_slot->counts[NGX_SMTP_COUNT_AUTH_OK], 3);
+    assert_int_equal(ngx_smtp_slot->counts[NGX_SMTP_COUNT_AUTH_FAILED], 7);
+    assert_int_equal(ngx_smtp_slot->counts[NGX_SMTP_COUNT_AUTH_TEMP], 0);
+
+    shim_tasks_refuse(1);
+    assert_int_equal(login("alice", "secret2"), NGX_ERROR);
+    assert_int_equal(ngx_smtp_slot->counts[NGX_SMTP_COUNT_AUTH_TEMP], 1);
 }
 
 
