@@ -16,6 +16,20 @@
 #include "ngx_smtp_crc32c.h"
 
 
+#define NGX_SMTP_BODY_CLEAN     32      /* at most, in one go */
+
+
+typedef struct {
+    ngx_smtp_segment_id_t       id;
+    uint32_t                    number;
+    ngx_uint_t                  keep;
+} ngx_smtp_body_stray_t;
+
+
+static ngx_uint_t ngx_smtp_body_strays(ngx_smtp_spool_t *spool, DIR *dir,
+    ngx_smtp_body_stray_t *strays);
+
+
 ngx_int_t
 ngx_smtp_body_create(ngx_smtp_spool_t *spool, ngx_smtp_body_file_t *b,
     const char *wish)
@@ -124,6 +138,116 @@ ngx_smtp_body_unlink(ngx_smtp_spool_t *spool, const ngx_smtp_segment_id_t *id,
     }
 
     return NGX_OK;
+}
+
+
+void
+ngx_smtp_body_clean(ngx_smtp_spool_t *spool)
+{
+    DIR                    *dir;
+    ngx_uint_t              i, n;
+    struct dirent          *de;
+    ngx_smtp_fault_t        fault;
+    ngx_smtp_segment_id_t   id;
+    ngx_smtp_body_stray_t   strays[NGX_SMTP_BODY_CLEAN];
+
+    dir = ngx_smtp_spool_opendir(spool->dir, &fault);
+    if (dir == NULL) {
+        return;
+    }
+
+    n = ngx_smtp_body_strays(spool, dir, strays);
+
+    (void) ngx_smtp_sys.closedir(dir);
+
+    if (n == 0) {
+        return;
+    }
+
+    /* once more, for their logs */
+
+    dir = ngx_smtp_spool_opendir(spool->dir, &fault);
+    if (dir == NULL) {
+        return;
+    }
+
+    for ( ;; ) {
+        ngx_set_errno(0);
+        de = ngx_smtp_sys.readdir(dir);
+
+        if (de == NULL) {
+            break;
+        }
+
+        if (ngx_strlen(de->d_name) <= NGX_SMTP_ID_TEXT
+            || de->d_name[NGX_SMTP_ID_TEXT] != '.'
+            || ngx_smtp_segment_id_parse(&id, (u_char *) de->d_name,
+                                         NGX_SMTP_ID_TEXT)
+               != NGX_OK)
+        {
+            continue;
+        }
+
+        for (i = 0; i < n; i++) {
+            strays[i].keep |= ngx_memcmp(strays[i].id.bytes, id.bytes,
+                                         NGX_SMTP_ID_SIZE)
+                              == 0;
+        }
+    }
+
+    /* a listing that broke off tells nothing */
+
+    for (i = 0; i < n && ngx_errno == 0; i++) {
+
+        if (!strays[i].keep) {
+            (void) ngx_smtp_body_unlink(spool, &strays[i].id,
+                                        strays[i].number, &fault);
+            ngx_set_errno(0);
+        }
+    }
+
+    (void) ngx_smtp_sys.closedir(dir);
+}
+
+
+static ngx_uint_t
+ngx_smtp_body_strays(ngx_smtp_spool_t *spool, DIR *dir,
+    ngx_smtp_body_stray_t *strays)
+{
+    char            name[NGX_SMTP_FILE_NAME];
+    size_t          len;
+    ngx_uint_t      n;
+    struct stat     st;
+    struct dirent  *de;
+
+    for (n = 0; n < NGX_SMTP_BODY_CLEAN; /* void */) {
+        de = ngx_smtp_sys.readdir(dir);
+
+        if (de == NULL) {
+            break;
+        }
+
+        len = ngx_strlen(de->d_name);
+
+        if (len < 5 || ngx_strcmp(de->d_name + len - 5, ".body") != 0
+            || ngx_smtp_queue_id_parse(&strays[n].id, &strays[n].number,
+                                       (u_char *) de->d_name, len - 5)
+               != NGX_OK)
+        {
+            continue;
+        }
+
+        ngx_smtp_data_name(name, &strays[n].id);
+
+        if (ngx_smtp_sys.fstatat(spool->dir, name, &st, AT_SYMLINK_NOFOLLOW)
+            == -1
+            && ngx_errno == NGX_ENOENT)
+        {
+            strays[n++].keep = 0;
+        }
+    }
+
+    return n;
 }
 
 

@@ -585,13 +585,13 @@ ngx_int_t
 ngx_smtp_recovery_keep(ngx_smtp_recovery_ctx_t *r, int fd, off_t start,
     off_t end, const char *kind)
 {
-    u_char            *p;
-    char               name[NGX_SMTP_FILE_NAME + NGX_OFF_T_LEN];
-    ngx_smtp_fault_t   fault;
+    u_char  *p;
+    char     name[NGX_SMTP_FILE_NAME + NGX_OFF_T_LEN];
 
     p = ngx_smtp_segment_id_text(&r->file->header.id, (u_char *) name);
 
     ngx_sprintf(p, ".%uD.%O.%s%Z", r->file->header.generation, start, kind);
 
-    return ngx_smtp_spool_quarantine(r->spool, fd, start, end, name, &fault);
+    return ngx_smtp_spool_quarantine(r->spool, fd, start, end, name,
+                                     &r->file->fault);
 }

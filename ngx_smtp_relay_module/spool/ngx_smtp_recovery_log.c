@@ -140,21 +140,19 @@ ngx_smtp_recovery_log_header(ngx_smtp_recovery_ctx_t *r)
 
 
 /*
- * A log that says nothing is put aside whole and counts as none.  An empty one
- * is what a stop while a segment is created leaves.
+ * A log that says nothing is put aside whole and counts as none.  A stop while
+ * a segment is created leaves one without a whole header, and no batch.
  */
 static ngx_int_t
 ngx_smtp_recovery_log_bad(ngx_smtp_recovery_ctx_t *r, const char *name)
 {
     ngx_int_t                 rc;
-    ngx_uint_t                zero;
     ngx_smtp_segment_file_t  *f;
 
     f = r->file;
+    rc = NGX_OK;
 
-    rc = ngx_smtp_window_zero(&r->window, 0, r->log.size, &zero, &f->fault);
-
-    if (rc == NGX_OK && !zero) {
+    if (r->log.size > NGX_SMTP_FILE_HEADER) {
         rc = ngx_smtp_recovery_keep(r, f->log, 0, r->log.size, "log");
 
         if (rc == NGX_OK) {
@@ -171,7 +169,7 @@ ngx_smtp_recovery_log_bad(ngx_smtp_recovery_ctx_t *r, const char *name)
     }
 
     if (rc != NGX_OK) {
-        return rc == NGX_DECLINED ? NGX_ERROR : rc;
+        return rc;
     }
 
     (void) ngx_smtp_sys.close(f->log);

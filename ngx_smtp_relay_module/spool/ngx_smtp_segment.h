@@ -229,6 +229,12 @@ ngx_int_t ngx_smtp_body_unlink(ngx_smtp_spool_t *spool,
     const ngx_smtp_segment_id_t *id, uint32_t number,
     ngx_smtp_fault_t *fault);
 
+/*
+ * Unlinks bodies of segments that are not there: neither data nor log, as the
+ * log is the last to go when a segment is removed.  Faults are ignored.
+ */
+void ngx_smtp_body_clean(ngx_smtp_spool_t *spool);
+
 /* Opens one for ngx_smtp_body_read(); size is set from the file. */
 ngx_int_t ngx_smtp_body_open(ngx_smtp_spool_t *spool,
     ngx_smtp_body_file_t *b, const ngx_smtp_segment_id_t *id,

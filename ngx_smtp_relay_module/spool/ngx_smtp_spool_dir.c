@@ -30,7 +30,6 @@
 static int ngx_smtp_spool_subdir(int dir, const char *name,
     ngx_smtp_fault_t *fault);
 static void ngx_smtp_spool_probe(ngx_smtp_spool_t *spool);
-static DIR *ngx_smtp_spool_opendir(int dir, ngx_smtp_fault_t *fault);
 static ngx_uint_t ngx_smtp_spool_name(const char *name,
     ngx_smtp_segment_id_t *id, uint32_t *generation);
 static ngx_int_t ngx_smtp_spool_list_add(ngx_smtp_spool_t *spool,
@@ -216,7 +215,7 @@ ngx_smtp_spool_list(ngx_smtp_spool_t *spool, ngx_smtp_spool_list_t *list,
 }
 
 
-static DIR *
+DIR *
 ngx_smtp_spool_opendir(int dir, ngx_smtp_fault_t *fault)
 {
     int   fd;
@@ -561,6 +560,8 @@ ngx_smtp_spool_clean(ngx_smtp_spool_t *spool, time_t now)
     DIR               *dir;
     struct dirent     *de;
     ngx_smtp_fault_t   fault;
+
+    ngx_smtp_body_clean(spool);
 
     dir = ngx_smtp_spool_opendir(spool->tmp, &fault);
     if (dir == NULL) {

@@ -90,10 +90,14 @@ ngx_int_t ngx_smtp_spool_orphan(ngx_smtp_spool_t *spool,
     ngx_smtp_orphan_t *orphan, ngx_smtp_fault_t *fault);
 
 /*
- * Unlinks what is older than a minute in tmp/ and that nobody has locked.
- * now: wall clock, s.  Faults are not reported: it is tried again.
+ * Unlinks what is older than a minute in tmp/ and that nobody has locked, and
+ * bodies whose segment was removed.  now: wall clock, s.  Faults are not
+ * reported: it is tried again.
  */
 void ngx_smtp_spool_clean(ngx_smtp_spool_t *spool, time_t now);
+
+/* Opens the folder to list it, from its start; NULL with *fault. */
+DIR *ngx_smtp_spool_opendir(int dir, ngx_smtp_fault_t *fault);
 
 /* Touches "released": something was unlocked.  NGX_OK or NGX_ERROR. */
 ngx_int_t ngx_smtp_spool_touch(ngx_smtp_spool_t *spool,

@@ -797,6 +797,7 @@ test_log_rot(void **state)
         assert_int_equal(rc, NGX_OK);
         assert_int_equal(r->notes.no_log, i < NGX_SMTP_FILE_HEADER);
         assert_true(r->notes.events_lost || r->notes.quarantined);
+        assert_int_equal(r->notes.damaged, 0);
 
         for (n = 1; n <= 9; n++) {
             m = test_live(r, n);
