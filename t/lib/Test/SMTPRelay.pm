@@ -731,7 +731,8 @@ sub final_checks {
         }
 
         push @bad, $line if !$declared
-            && $line =~ /\[(alert|crit|emerg)\]|open socket .* left|leaked/;
+            && $line =~ /\[(alert|crit|emerg)\]|open\ socket\ .*\ left|leaked
+                |process\ \d+\ exited\ with\ code\ [1-9]/x;
     }
 
     Test::More::is(join("\n", @bad), '', 'no undeclared alerts');
@@ -830,7 +831,8 @@ END {
 
             unless ($t->{finished} || $t->{skipped}) {
                 Test::More::diag("done() was not reached; error log:\n",
-                    $t->log_tail()) if -s "$t->{dir}/error.log";
+                    $t->log_tail(), $t->sanitizer_reports())
+                    if -s "$t->{dir}/error.log";
                 $status ||= 1;
             }
 
