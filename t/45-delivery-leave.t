@@ -23,7 +23,7 @@ my $mx = $t->sink('mx', replies => {
         my ($s, $txn) = @_;
         my ($to) = @{$txn->{rcpts}};
         return { delay => $1 } if $to =~ /^slow(\d+)/;
-        return { silent => 1 } if $to =~ /^mute/ && $s->count('mute') == 1;
+        return { silent => 1 } if $to =~ /^(mute\d)/ && $s->count($1) == 1;
         return undef;
     },
     DATA => sub {
@@ -38,6 +38,7 @@ $t->write_conf(<<'EOC')->run();
 %%GLOBALS%%
 
 worker_processes 2;
+worker_shutdown_timeout 12s;
 
 events { }
 
@@ -98,10 +99,15 @@ sub at_sink {
 my $slow = submit('slow7');
 wait_for(sub { at_sink('slow7') }, 10, 'end of data');
 
+# the same, but it never answers: worker_shutdown_timeout ends that
+
+my $mute = submit('mute1');
+wait_for(sub { at_sink('mute1') }, 10, 'end of data');
+
 # not yet: 354 does not come
 
 my $stuck = submit('stuck');
-wait_for(sub { grep { /DATA/ } $mx->commands() }, 10, 'DATA');
+wait_for(sub { (grep { /DATA/ } $mx->commands()) == 3 }, 10, 'DATA');
 
 my %old = map { $_ => 1 } $t->workers();
 my $start = time();
@@ -117,13 +123,17 @@ is(scalar attempts($slow), 0, 'the other one is still waited for');
 wait_for(sub { attempts($slow) }, 15, 'the answer');
 is((attempts($slow))[0]{status}, 'delivered', 'its answer counts');
 
+is(scalar at_sink('mute1'), 1, 'the third one is waited for longer');
+
 wait_for(sub { !grep { $old{$_} } $t->workers(all => 1) }, 15,
     'the old workers');
 pass('then the old workers go');
 
-sleep 3;
-is(scalar at_sink('slow7'), 1, 'delivered once');
-is(scalar at_sink('stuck'), 1, 'so is the other one');
+my @lost = attempts($mute);
+is($lost[0]{status}, 'deferred', 'an answer that never came is none');
+is($lost[0]{code}, 0, 'and no reply');
+cmp_ok($lost[0]{next_attempt} - (at_sink('mute1'))[0]{time}, '>=', 18,
+    'not before its time is over');
 
 # reloads under load
 
@@ -136,7 +146,13 @@ for my $i (1 .. $n) {
 }
 
 wait_for(sub { $mx->count_messages() >= $n + 2 }, 40, 'all of the load');
+wait_for(sub { at_sink('mute1') > 1 }, 30, 'the second attempt');
+cmp_ok((at_sink('mute1'))[1]{time} - (at_sink('mute1'))[0]{time}, '>=', 18,
+    'the second attempt came when the time was over');
 sleep 2;
+
+is(scalar at_sink('slow7'), 1, 'delivered once: the slow one');
+is(scalar at_sink('stuck'), 1, 'and the one that was dropped');
 
 my %seen;
 $seen{$_->{rcpts}[0]}++ for grep { $_->{rcpts}[0] =~ /^load/ }
@@ -147,15 +163,15 @@ is(scalar keys %ids, $n, 'each had an id of its own');
 
 # killed while an answer is awaited: not before its time is over
 
-my $mute = submit('mute');
-wait_for(sub { at_sink('mute') }, 10, 'end of data');
-my $sent = (at_sink('mute'))[0]{time};
+submit('mute2');
+wait_for(sub { at_sink('mute2') }, 10, 'end of data');
+my $sent = (at_sink('mute2'))[0]{time};
 
 $t->term();
 $t->run();
 
-wait_for(sub { at_sink('mute') > 1 }, 40, 'the next attempt');
-cmp_ok((at_sink('mute'))[1]{time} - $sent, '>=', 18,
+wait_for(sub { at_sink('mute2') > 1 }, 40, 'the next attempt');
+cmp_ok((at_sink('mute2'))[1]{time} - $sent, '>=', 18,
     'not before the time-out of the first');
 
 $t->done();
