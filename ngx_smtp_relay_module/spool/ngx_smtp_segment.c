@@ -244,16 +244,21 @@ ngx_int_t
 ngx_smtp_segment_lock(ngx_smtp_spool_t *spool, ngx_smtp_segment_file_t *f,
     const ngx_smtp_segment_id_t *id)
 {
-    char        name[NGX_SMTP_FILE_NAME];
-    ngx_int_t   rc;
-    ngx_uint_t  i;
+    char                   name[NGX_SMTP_FILE_NAME];
+    ngx_int_t              rc;
+    ngx_uint_t             i;
+    ngx_smtp_segment_id_t  wanted;
+
+    /* id may be that of f itself */
+
+    wanted = *id;
 
     ngx_memzero(f, sizeof(ngx_smtp_segment_file_t));
 
     f->data = -1;
     f->log = -1;
 
-    ngx_smtp_data_name(name, id);
+    ngx_smtp_data_name(name, &wanted);
 
     rc = NGX_DECLINED;
 
@@ -266,7 +271,7 @@ ngx_smtp_segment_lock(ngx_smtp_spool_t *spool, ngx_smtp_segment_file_t *f,
     }
 
     if (rc == NGX_OK) {
-        rc = ngx_smtp_segment_read_header(f, id);
+        rc = ngx_smtp_segment_read_header(f, &wanted);
     }
 
     if (rc != NGX_OK) {
