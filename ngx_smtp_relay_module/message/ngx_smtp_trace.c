@@ -12,6 +12,7 @@
 
 
 #include "ngx_smtp_trace.h"
+#include "ngx_smtp_address.h"
 
 
 #define NGX_SMTP_TRACE_COLUMNS    78
@@ -270,6 +271,12 @@ ngx_smtp_trace_utf8(u_char *p, u_char *last, uint32_t *ch)
 
     } else {
         u = ngx_utf8_decode(&p, last - p);
+
+        /* nginx takes lead bytes over 0xf7 and continuation bytes over 0xbf */
+
+        if (!ngx_smtp_utf8_valid(start, p - start)) {
+            return 0;
+        }
     }
 
     if (u < 0x20 || (u >= 0x7f && u < 0xa0) || u == 0x2028 || u == 0x2029

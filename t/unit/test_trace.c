@@ -8,7 +8,7 @@
  * Trace fields: exact text for usual sessions, well-formedness for hostile
  * strings, dates against the C library.
  *
- * sources: message/ngx_smtp_trace.c
+ * sources: message/ngx_smtp_trace.c protocol/ngx_smtp_address.c
  */
 
 
@@ -673,6 +673,13 @@ test_utf8(void **state)
     memcpy(buf, "\300\257ab", 4);
     assert_int_equal(ngx_smtp_trace_utf8(buf, buf + 4, NULL), 0);
     memcpy(buf, "\200abc", 4);
+    assert_int_equal(ngx_smtp_trace_utf8(buf, buf + 4, NULL), 0);
+
+    /* no lead byte, no continuation byte: nginx's decoder takes both */
+
+    memcpy(buf, "\370\220\200\200", 4);
+    assert_int_equal(ngx_smtp_trace_utf8(buf, buf + 4, NULL), 0);
+    memcpy(buf, "\303\344ab", 4);
     assert_int_equal(ngx_smtp_trace_utf8(buf, buf + 4, NULL), 0);
 }
 
