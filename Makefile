@@ -248,6 +248,7 @@ DEPS :=		gcc make libc6-dev nginx nginx-dev libnginx-mod-stream \
 		redis-server openssl perl curl
 
 TEST_DEPS :=	binutils clang libclang-rt-dev libcmocka-dev postfix swaks \
+		libmime-tools-perl \
 		python3 libio-socket-ssl-perl libjson-perl libnet-dns-perl \
 		node:nodejs npm:npm $(if $(SANITIZE),dpkg-dev patch)
 

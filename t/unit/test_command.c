@@ -216,8 +216,8 @@ test_parse(void **state)
 
 
 /*
- * Differences: "EHLO  example.com" with two spaces is good here.  Limits are of
- * the whole line here, so rows about those of parameters do not apply.
+ * Differences: "EHLO  example.com" with two spaces is good here.  Limits are
+ * of the whole line here, so rows about those of parameters do not apply.
  */
 
 static void
