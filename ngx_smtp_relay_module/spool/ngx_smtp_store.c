@@ -140,9 +140,9 @@ ngx_smtp_store_leave(ngx_smtp_store_t *store)
     {
         seg = ngx_queue_data(q, ngx_smtp_segment_t, link);
 
-        /* the one created ahead still serves what comes in meanwhile */
+        /* one created ahead, or about to be, serves what still comes in */
 
-        if (seg != store->next) {
+        if (seg->state != ngx_smtp_state_next) {
             ngx_smtp_own_leave(seg);
         }
     }

@@ -43,6 +43,7 @@ static void test_leave_outstanding(void **state);
 static void test_leave_accept(void **state);
 static void test_leave_reading(void **state);
 static void test_leave_in_flight(void **state);
+static void test_leave_creating(void **state);
 static void test_leave_empty(void **state);
 static void test_crash(void **state);
 static void test_unknown_queue(void **state);
@@ -396,6 +397,69 @@ test_leave_in_flight(void **state)
         env_check_read(env_find(b, i), 1, 4000, i);
     }
 
+    env_stop(b);
+}
+
+
+/* asked to leave while the next segment is being created, mail waits */
+
+static void
+test_leave_creating(void **state)
+{
+    ngx_uint_t     i, n;
+    env_mail_t     mail[5];
+    env_worker_t  *a, *b;
+
+    for (n = 0; n < 6; n++) {
+        a = env_start(16384, NULL);
+        env_time(300);
+
+        for (i = 0; i < 5; i++) {
+            env_mail(&mail[i], "internet", 1, 4000, n * 5 + i);
+            env_accept(a, &mail[i]);
+
+            if (i < 3) {
+                env_pump();
+            }
+        }
+
+        /* n steps after the batch that makes a segment ahead due */
+
+        for (i = 0; i < n; i++) {
+            shim_posted_run();
+            (void) (i % 2 ? shim_tasks_deliver() : shim_tasks_work());
+        }
+
+        ngx_smtp_store_leave(a->store);
+        env_time(1000);
+
+        for (i = 0; i < 5; i++) {
+            assert_int_equal(mail[i].done, 1);
+            assert_int_equal(mail[i].rc, NGX_OK);
+        }
+
+        assert_int_equal(test_timers(), 0);
+        env_stop(a);
+    }
+
+    /* nothing accepted at all, only the first segment under way */
+
+    a = env_start(16384, NULL);
+    env_mail(&mail[0], "internet", 1, 4000, 30);
+    env_accept(a, &mail[0]);
+    shim_posted_run();
+    shim_tasks_run();
+    shim_posted_run();
+    ngx_smtp_store_leave(a->store);
+    env_time(1000);
+    assert_int_equal(mail[0].done, 1);
+    assert_int_equal(mail[0].rc, NGX_OK);
+    assert_int_equal(test_timers(), 0);
+    env_stop(a);
+
+    b = env_start(0, NULL);
+    env_time(3000);
+    assert_int_equal(b->nmessages, 31);
     env_stop(b);
 }
 
@@ -856,6 +920,14 @@ test_random(void **state)
 
     env_fault_fdatasync.times = 0;
 
+    /* every accept is answered, whoever leaves meanwhile */
+
+    env_time(3000);
+
+    for (k = 0; k < nmail; k++) {
+        assert_int_equal(mail[k].done, 1);
+    }
+
     for (i = 0; i < TEST_WORKERS; i++) {
         if (workers[i]) {
             env_pump();
@@ -867,8 +939,6 @@ test_random(void **state)
     env_time(13000);
 
     for (k = 0, n = 0; k < nmail; k++) {
-        assert_int_equal(mail[k].done, 1);
-
         m = env_find(w, k);
 
         if (mail[k].rc != NGX_OK || ended[k]) {
@@ -906,6 +976,8 @@ main(void)
         cmocka_unit_test_setup_teardown(test_leave_reading, env_setup,
                                         env_teardown),
         cmocka_unit_test_setup_teardown(test_leave_in_flight, env_setup,
+                                        env_teardown),
+        cmocka_unit_test_setup_teardown(test_leave_creating, env_setup,
                                         env_teardown),
         cmocka_unit_test_setup_teardown(test_leave_empty, env_setup,
                                         env_teardown),
