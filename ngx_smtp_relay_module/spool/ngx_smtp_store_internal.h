@@ -49,6 +49,7 @@
 #define NGX_SMTP_STORE_RETRY        1000    /* after a fault of the disk */
 #define NGX_SMTP_STORE_CLEAN        60000
 #define NGX_SMTP_STORE_UNKNOWN      10000   /* left to who knows the queue */
+#define NGX_SMTP_STORE_FORGET       600000
 #define NGX_SMTP_STORE_SERVE        5000    /* leaving: serve what is held */
 #define NGX_SMTP_STORE_STOP         500     /* at exit: time for sealing */
 #define NGX_SMTP_STORE_SLICE        2       /* of the event loop */

@@ -327,6 +327,21 @@ ngx_smtp_upkeep_prepare_look(ngx_smtp_upkeep_t *u)
     ngx_smtp_segment_t  *seg;
 
     store = u->store;
+
+    /* of those that somebody else took nothing is heard any more */
+
+    for (i = 0; i < store->nshunned; /* void */ ) {
+        if (!store->shunned[i].forever
+            && ngx_smtp_after(store->shunned[i].until
+                              + NGX_SMTP_STORE_FORGET))
+        {
+            store->shunned[i] = store->shunned[--store->nshunned];
+            continue;
+        }
+
+        i++;
+    }
+
     n = store->nshunned;
 
     for (q = ngx_queue_head(&store->segments);

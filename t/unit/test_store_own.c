@@ -38,6 +38,19 @@
 #define TEST_WORKERS  3
 
 
+/* what has to be true after all */
+typedef struct {
+    env_mail_t            mail[TEST_MAILS];
+    ngx_uint_t            nmail;
+    ngx_uint_t            recipients[TEST_MAILS];
+    ngx_uint_t            final[TEST_MAILS];
+    ngx_uint_t            ended[TEST_MAILS];
+    ngx_uint_t            deferred[TEST_MAILS];
+    env_worker_t         *workers[TEST_WORKERS];
+    ngx_uint_t            leaving[TEST_WORKERS];
+} test_model_t;
+
+
 static void test_leave(void **state);
 static void test_leave_outstanding(void **state);
 static void test_leave_accept(void **state);
@@ -52,6 +65,10 @@ static void test_share(void **state);
 static void test_no_memory(void **state);
 static void test_unusable(void **state);
 static void test_random(void **state);
+static void test_random_step(test_model_t *t, ngx_uint_t i);
+static void test_random_deliver(test_model_t *t, env_worker_t *w,
+    ngx_smtp_message_t *m);
+static void test_random_end(test_model_t *t);
 static ngx_uint_t test_timers(void);
 
 
@@ -768,154 +785,26 @@ test_unusable(void **state)
 
 
 /*
- * SMTP_STORE_SEED chooses another run.
- *
  * Workers come, accept, deliver, leave, are stopped; disks fail now and then.
  * Each acknowledged mail is owned by one worker at most, by somebody in the
- * end, and has the state it was given.
+ * end, and has the state it was given.  SMTP_STORE_SEED chooses another run.
  */
 
 static void
 test_random(void **state)
 {
-    env_mail_t           *mail;
-    ngx_uint_t            i, k, n, step, nmail, recipients[TEST_MAILS];
-    ngx_uint_t            final[TEST_MAILS], ended[TEST_MAILS];
-    ngx_uint_t            deferred[TEST_MAILS], leaving[TEST_WORKERS];
-    env_worker_t         *w, *workers[TEST_WORKERS];
-    ngx_smtp_message_t   *m;
-    const char           *env;
+    ngx_uint_t     i, step;
+    const char    *env;
+    test_model_t  *t;
 
-    mail = calloc(TEST_MAILS, sizeof(env_mail_t));
-    assert_non_null(mail);
+    t = calloc(1, sizeof(test_model_t));
+    assert_non_null(t);
 
     env = getenv("SMTP_STORE_SEED");
     srandom(env ? atoi(env) : 4711);
 
-    memset(final, 0, sizeof(final));
-    memset(ended, 0, sizeof(ended));
-    memset(deferred, 0, sizeof(deferred));
-    memset(workers, 0, sizeof(workers));
-    memset(leaving, 0, sizeof(leaving));
-
-    nmail = 0;
-
     for (step = 0; step < TEST_STEPS; step++) {
-
-        i = random() % TEST_WORKERS;
-        w = workers[i];
-
-        if (w == NULL) {
-            workers[i] = env_start(40000, NULL);
-            leaving[i] = 0;
-            continue;
-        }
-
-        switch (random() % 16) {
-
-        case 0: case 1: case 2:
-            if (nmail < TEST_MAILS) {
-                n = 1 + random() % 3;
-                recipients[nmail] = n;
-                env_mail(&mail[nmail], "internet", n, random() % 9000, nmail);
-                env_accept(w, &mail[nmail++]);
-            }
-
-            break;
-
-        case 3: case 4: case 5: case 6: case 7:
-            if (w->nmessages == 0) {
-                break;
-            }
-
-            m = w->messages[random() % w->nmessages];
-
-            if (ngx_smtp_message_ready(m) != NGX_OK) {
-                break;
-            }
-
-            /* the size tells which one it is: a reader would pump */
-
-            for (k = 0; k < nmail; k++) {
-                char  id[NGX_SMTP_QUEUE_ID_LEN];
-
-                n = ngx_smtp_message_id(m, (u_char *) id) - (u_char *) id;
-
-                if (mail[k].done && mail[k].rc == NGX_OK
-                    && mail[k].accept.queue_id.len == n
-                    && memcmp(mail[k].accept.queue_id.data, id, n) == 0)
-                {
-                    break;
-                }
-            }
-
-            assert_true(k < nmail);
-            assert_int_equal(ended[k], 0);
-            assert_int_equal(m->nrcpts - m->npending, final[k]);
-
-            if (random() % 3 == 0) {
-                deferred[k] = ngx_time() + 1 + random() % 1000;
-                env_result(m, final[k], NGX_SMTP_RESULT_DEFERRED,
-                           deferred[k]);
-                break;
-            }
-
-            env_result(m, final[k]++, NGX_SMTP_RESULT_DELIVERED, 0);
-
-            if (final[k] == recipients[k]) {
-                assert_int_equal(env_done(w, m), NGX_OK);
-                ended[k] = 1;
-
-            } else {
-                assert_int_equal(env_done(w, m), NGX_DECLINED);
-            }
-
-            break;
-
-        case 8:
-            if (random() % 8 == 0 && !leaving[i]) {
-                ngx_smtp_store_leave(w->store);
-                leaving[i] = 1;
-            }
-
-            break;
-
-        case 9:
-            if (random() % 24 == 0) {
-
-                /* others' tasks end with the thread pools of the process */
-
-                env_pump();
-                env_stop(w);
-                workers[i] = NULL;
-            }
-
-            break;
-
-        case 10:
-            if (random() % 8 == 0) {
-                env_fault_fdatasync.match = (random() % 2) ? ".data" : ".log";
-                env_fault_fdatasync.times = 1;
-                env_fault_fdatasync.err = (random() % 2) ? EIO : ENOSPC;
-            }
-
-            break;
-
-        case 11: case 12:
-            shim_time_advance(random() % 300);
-            break;
-
-        case 13:
-            env_time(random() % 1500);
-            break;
-
-        default:
-            shim_posted_run();
-            shim_tasks_work();
-            if (random() % 2) {
-                shim_tasks_deliver();
-            }
-        }
+        test_random_step(t, random() % TEST_WORKERS);
     }
 
     env_fault_fdatasync.times = 0;
@@ -924,43 +813,183 @@ test_random(void **state)
 
     env_time(3000);
 
-    for (k = 0; k < nmail; k++) {
-        assert_int_equal(mail[k].done, 1);
+    for (i = 0; i < t->nmail; i++) {
+        assert_int_equal(t->mail[i].done, 1);
     }
 
     for (i = 0; i < TEST_WORKERS; i++) {
-        if (workers[i]) {
+        if (t->workers[i]) {
             env_pump();
-            env_stop(workers[i]);
+            env_stop(t->workers[i]);
         }
     }
+
+    test_random_end(t);
+
+    free(t);
+}
+
+
+static void
+test_random_step(test_model_t *t, ngx_uint_t i)
+{
+    env_worker_t  *w;
+
+    w = t->workers[i];
+
+    if (w == NULL) {
+        t->workers[i] = env_start(40000, NULL);
+        t->leaving[i] = 0;
+        return;
+    }
+
+    switch (random() % 16) {
+
+    case 0: case 1: case 2:
+        if (t->nmail < TEST_MAILS) {
+            t->recipients[t->nmail] = 1 + random() % 3;
+            env_mail(&t->mail[t->nmail], "internet", t->recipients[t->nmail],
+                     random() % 9000, t->nmail);
+            env_accept(w, &t->mail[t->nmail++]);
+        }
+
+        break;
+
+    case 3: case 4: case 5: case 6: case 7:
+        if (w->nmessages) {
+            test_random_deliver(t, w,
+                                w->messages[random() % w->nmessages]);
+        }
+
+        break;
+
+    case 8:
+        if (random() % 8 == 0 && !t->leaving[i]) {
+            ngx_smtp_store_leave(w->store);
+            t->leaving[i] = 1;
+        }
+
+        break;
+
+    case 9:
+        if (random() % 24 == 0) {
+
+            /* others' tasks end with the thread pools of the process */
+
+            env_pump();
+            env_stop(w);
+            t->workers[i] = NULL;
+        }
+
+        break;
+
+    case 10:
+        if (random() % 8 == 0) {
+            env_fault_fdatasync.match = (random() % 2) ? ".data" : ".log";
+            env_fault_fdatasync.times = 1;
+            env_fault_fdatasync.err = (random() % 2) ? EIO : ENOSPC;
+        }
+
+        break;
+
+    case 11: case 12:
+        shim_time_advance(random() % 300);
+        break;
+
+    case 13:
+        env_time(random() % 1500);
+        break;
+
+    default:
+        shim_posted_run();
+        shim_tasks_work();
+
+        if (random() % 2) {
+            shim_tasks_deliver();
+        }
+    }
+}
+
+
+static void
+test_random_deliver(test_model_t *t, env_worker_t *w, ngx_smtp_message_t *m)
+{
+    u_char       id[NGX_SMTP_QUEUE_ID_LEN];
+    size_t       len;
+    ngx_uint_t   k;
+    env_mail_t  *mail;
+
+    if (ngx_smtp_message_ready(m) != NGX_OK) {
+        return;
+    }
+
+    len = ngx_smtp_message_id(m, id) - id;
+
+    for (k = 0; k < t->nmail; k++) {
+        mail = &t->mail[k];
+
+        if (mail->done && mail->rc == NGX_OK
+            && mail->accept.queue_id.len == len
+            && memcmp(mail->accept.queue_id.data, id, len) == 0)
+        {
+            break;
+        }
+    }
+
+    assert_true(k < t->nmail);
+    assert_int_equal(t->ended[k], 0);
+    assert_int_equal(m->nrcpts - m->npending, t->final[k]);
+
+    if (random() % 3 == 0) {
+        t->deferred[k] = ngx_time() + 1 + random() % 1000;
+        env_result(m, t->final[k], NGX_SMTP_RESULT_DEFERRED, t->deferred[k]);
+        return;
+    }
+
+    env_result(m, t->final[k]++, NGX_SMTP_RESULT_DELIVERED, 0);
+
+    if (t->final[k] == t->recipients[k]) {
+        assert_int_equal(env_done(w, m), NGX_OK);
+        t->ended[k] = 1;
+
+    } else {
+        assert_int_equal(env_done(w, m), NGX_DECLINED);
+    }
+}
+
+
+static void
+test_random_end(test_model_t *t)
+{
+    ngx_uint_t           k, n;
+    env_worker_t        *w;
+    ngx_smtp_message_t  *m;
 
     w = env_start(0, NULL);
     env_time(13000);
 
-    for (k = 0, n = 0; k < nmail; k++) {
+    for (k = 0, n = 0; k < t->nmail; k++) {
         m = env_find(w, k);
 
-        if (mail[k].rc != NGX_OK || ended[k]) {
+        if (t->mail[k].rc != NGX_OK || t->ended[k]) {
             assert_null(m);
             continue;
         }
 
         n++;
         assert_non_null(m);
-        assert_int_equal(m->nrcpts - m->npending, final[k]);
+        assert_int_equal(m->nrcpts - m->npending, t->final[k]);
 
-        if (deferred[k]) {
-            assert_int_equal(m->due_at, deferred[k]);
+        if (t->deferred[k]) {
+            assert_int_equal(m->due_at, t->deferred[k]);
         }
     }
 
     assert_int_equal(w->nmessages, n);
     assert_true(n > 10);
-    assert_true(nmail > 200);
+    assert_true(t->nmail > 200);
 
     env_stop(w);
-    free(mail);
 }
 
 
