@@ -86,7 +86,12 @@ sub content {
     return $body;
 }
 
-sub bodies { glob "$t->{dir}/spool/*.body" }
+# a glob in scalar context goes through its list call by call
+
+sub bodies {
+    my @files = glob "$t->{dir}/spool/*.body";
+    return @files;
+}
 
 # files of the spool that the worker has open though they have no name; what
 # got its name later is still shown as deleted
