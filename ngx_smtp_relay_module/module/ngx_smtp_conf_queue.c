@@ -240,6 +240,10 @@ ngx_smtp_conf_queue(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     value = cf->args->elts;
 
+    if (value[1].len == 0) {
+        return "needs a name";
+    }
+
     if (ngx_smtp_conf_find_queue(smcf, &value[1])) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "duplicate smtp_queue \"%V\"", &value[1]);

@@ -15,6 +15,8 @@
 #include <ngx_core.h>
 #include <ngx_stream.h>
 
+#include "ngx_smtp_command.h"
+#include "ngx_smtp_address.h"
 #include "ngx_smtp_conf.h"
 #include "ngx_smtp_compat.h"
 #include "ngx_smtp_enqueue.h"
@@ -30,6 +32,9 @@
 #define NGX_SMTP_DATA_TIMEOUT       180000
 #define NGX_SMTP_SEND_TIMEOUT       60000
 #define NGX_SMTP_MIN_DATA_RATE      64
+
+/* the longest name in smtp_domains, and what a hash keeps with it */
+#define NGX_SMTP_DOMAINS_BUCKET     512
 
 
 static char *ngx_smtp_conf_value(ngx_conf_t *cf, ngx_str_t *value,
@@ -157,6 +162,13 @@ ngx_smtp_conf_merge_server(ngx_conf_t *cf, void *parent, void *child)
         return NGX_CONF_OK;
     }
 
+    /* it stands in replies, in Received, in EHLO of a report's delivery */
+
+    if (ngx_smtp_helo_check(&s->hostname) != NGX_OK) {
+        return ngx_smtp_conf_error(cf, s, "\"smtp_hostname\", or else the name "
+                                   "of this machine, is no domain name");
+    }
+
     if (ngx_smtp_conf_check_trust(cf, s) != NGX_CONF_OK
         || ngx_smtp_conf_init_domains(cf, conf) != NGX_CONF_OK
         || ngx_smtp_conf_init_login(cf, conf) != NGX_CONF_OK)
@@ -198,6 +210,10 @@ ngx_smtp_conf_enqueue(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     value = cf->args->elts;
 
+    if (value[1].len == 0) {
+        return "needs the name of an \"smtp_queue\"";
+    }
+
     sscf->enqueue = value[1];
     sscf->server.sink = &ngx_smtp_enqueue_sink;
     sscf->server.file = cf->conf_file->file.name.data;
@@ -236,6 +252,10 @@ ngx_smtp_conf_trust(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
         if (i == cf->args->nelts - 1 && ngx_strcmp(value[i].data, "open") == 0)
         {
+            if (i == 1) {
+                return "needs networks before \"open\"";
+            }
+
             s->trust_open = 1;
             continue;
         }
@@ -359,8 +379,12 @@ ngx_smtp_conf_domains(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
         /* any pointer will do, but a wildcard hash uses its lowest bits */
 
-        rc = ngx_hash_add_key(sscf->domains_keys, &name, sscf,
-                              NGX_HASH_WILDCARD_KEY);
+        rc = NGX_DECLINED;
+
+        if (name.len && name.len <= NGX_SMTP_DOMAIN_MAX) {
+            rc = ngx_hash_add_key(sscf->domains_keys, &name, sscf,
+                                  NGX_HASH_WILDCARD_KEY);
+        }
 
         if (rc == NGX_ERROR) {
             return NGX_CONF_ERROR;
@@ -451,13 +475,15 @@ ngx_smtp_conf_check_trust(ngx_conf_t *cf, ngx_smtp_srv_conf_t *conf)
     ngx_uint_t   i;
     ngx_cidr_t  *cidr;
 
-    if (conf->trust_open || conf->trust == NULL) {
+    if (conf->trust_open
+        || (conf->trust == NULL && conf->trust_values == NULL))
+    {
         return NGX_CONF_OK;
     }
 
-    cidr = conf->trust->elts;
+    cidr = conf->trust ? conf->trust->elts : NULL;
 
-    for (i = 0; i < conf->trust->nelts; i++) {
+    for (i = 0; conf->trust && i < conf->trust->nelts; i++) {
 
         if (ngx_smtp_conf_trusts_all(&cidr[i])) {
             return ngx_smtp_conf_error(cf, conf, "\"smtp_trust\" covers all "
@@ -510,7 +536,7 @@ ngx_smtp_conf_init_domains(ngx_conf_t *cf, ngx_smtp_server_conf_t *conf)
 
     hash.key = ngx_hash_key_lc;
     hash.max_size = 65536;
-    hash.bucket_size = ngx_align(128, ngx_cacheline_size);
+    hash.bucket_size = ngx_align(NGX_SMTP_DOMAINS_BUCKET, ngx_cacheline_size);
     hash.name = "smtp_domains";
     hash.pool = cf->pool;
 

@@ -340,6 +340,7 @@ ngx_smtp_relay_init_main_conf(ngx_conf_t *cf, void *conf)
 char *
 ngx_smtp_conf_block(ngx_conf_t *cf, ngx_command_t *commands, void *conf)
 {
+    char           *rv;
     ngx_str_t      *value;
     ngx_uint_t      n;
     ngx_command_t  *cmd;
@@ -376,7 +377,17 @@ ngx_smtp_conf_block(ngx_conf_t *cf, ngx_command_t *commands, void *conf)
             return NGX_CONF_ERROR;
         }
 
-        return cmd->set(cf, cmd, conf);
+        rv = cmd->set(cf, cmd, conf);
+
+        if (rv == NGX_CONF_OK || rv == NGX_CONF_ERROR) {
+            return rv;
+        }
+
+        /* nginx would say where, but not what */
+
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "\"%V\" directive %s",
+                           &value[0], rv);
+        return NGX_CONF_ERROR;
     }
 
     ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "unknown directive \"%V\"",
