@@ -17,6 +17,9 @@
 #include "ngx_smtp_check.h"
 
 
+#define NGX_SMTP_CHECK_POOL  4096
+
+
 typedef struct {
     ngx_uint_t           stage;
     ngx_smtp_check_pt    handler;
@@ -222,21 +225,40 @@ ngx_smtp_check_hops(ngx_smtp_session_t *s, ngx_smtp_rcpt_t *rcpt,
 }
 
 
-/* 1 if a value is neither empty nor "0"; a value that fails is no yes. */
+/*
+ * 1 if a value is neither empty nor "0"; a value that fails is no yes.  What
+ * it takes is given back at once: there may be a thousand recipients.
+ */
 
 static ngx_uint_t
 ngx_smtp_check_values(ngx_smtp_session_t *s, ngx_smtp_rcpt_t *rcpt,
     ngx_array_t *values)
 {
     ngx_str_t                     value;
-    ngx_uint_t                    i;
+    ngx_pool_t                   *pool;
+    ngx_uint_t                    i, yes;
     ngx_stream_session_t         *st;
     ngx_stream_complex_value_t  **cv;
 
-    st = ngx_smtp_session_eval(s, s->txn->pool, rcpt);
-    if (st == NULL) {
+    pool = ngx_create_pool(NGX_SMTP_CHECK_POOL, s->txn->log);
+    if (pool == NULL) {
         return 0;
     }
+
+    yes = 0;
+
+    st = ngx_smtp_session_eval(s, pool, rcpt);
+    if (st == NULL) {
+        goto done;
+    }
+
+#if (NGX_STREAM_SSL)
+
+    /* $ssl_*: the client is there as long as the pool is */
+
+    st->connection->ssl = s->connection->ssl;
+
+#endif
 
     cv = values->elts;
 
@@ -247,9 +269,14 @@ ngx_smtp_check_values(ngx_smtp_session_t *s, ngx_smtp_rcpt_t *rcpt,
         }
 
         if (value.len && !(value.len == 1 && value.data[0] == '0')) {
-            return 1;
+            yes = 1;
+            break;
         }
     }
 
-    return 0;
+done:
+
+    ngx_destroy_pool(pool);
+
+    return yes;
 }

@@ -22,9 +22,15 @@
 #include "ngx_smtp_session.h"
 
 
+/* how much more than a message may have is read of a refused one */
+#define NGX_SMTP_MAX_DROPPED  (64 * 1024 * 1024)
+
+
 static ngx_smtp_receive_t *ngx_smtp_session_receive(ngx_smtp_session_t *s);
 static ngx_int_t ngx_smtp_session_drop(ngx_smtp_session_t *s, u_char **pos,
     u_char *last);
+static ngx_uint_t ngx_smtp_session_dropped(ngx_smtp_session_t *s, off_t n,
+    ngx_uint_t id);
 static ngx_int_t ngx_smtp_session_decode(ngx_smtp_session_t *s, u_char **pos,
     u_char *last);
 static ngx_int_t ngx_smtp_session_body(ngx_smtp_session_t *s);
@@ -47,6 +53,7 @@ ngx_smtp_command_data(ngx_smtp_session_t *s, ngx_smtp_command_t *cmd)
     }
 
     s->state = NGX_SMTP_STATE_DATA;
+    s->dropped = 0;
     s->connection->log->action = "reading SMTP message";
 
     ngx_smtp_session_reply(s, NGX_SMTP_REPLY_DATA_GO, NULL);
@@ -75,6 +82,7 @@ ngx_smtp_command_bdat(ngx_smtp_session_t *s, ngx_smtp_command_t *cmd)
     }
 
     s->state = NGX_SMTP_STATE_CHUNK;
+    s->dropped = 0;
     s->connection->log->action = "reading SMTP message";
 
     if (s->chunk_reply == NGX_OK) {
@@ -130,6 +138,7 @@ ngx_smtp_session_receive(ngx_smtp_session_t *s)
 ngx_int_t
 ngx_smtp_session_data(ngx_smtp_session_t *s, u_char **pos, u_char *last)
 {
+    u_char              *start;
     ngx_int_t            rc;
     ngx_smtp_receive_t  *r;
 
@@ -141,7 +150,17 @@ ngx_smtp_session_data(ngx_smtp_session_t *s, u_char **pos, u_char *last)
 
     while (!r->ended) {
 
+        start = *pos;
+
         rc = ngx_smtp_session_decode(s, pos, last);
+
+        r->received += *pos - start;
+
+        if (r->refused != NGX_SMTP_REPLY_NONE && rc != NGX_DONE
+            && ngx_smtp_session_dropped(s, *pos - start, r->refused))
+        {
+            return NGX_OK;
+        }
 
         if (rc == NGX_DONE) {
             r->ended = 1;
@@ -177,13 +196,52 @@ ngx_smtp_session_drop(ngx_smtp_session_t *s, u_char **pos, u_char *last)
     s->chunk_drop -= n;
 
     if (s->chunk_drop) {
-        return NGX_AGAIN;
+        return ngx_smtp_session_dropped(s, n, s->chunk_reply) ? NGX_OK
+                                                              : NGX_AGAIN;
     }
 
     s->state = NGX_SMTP_STATE_COMMAND;
     ngx_smtp_session_reply(s, s->chunk_reply, NULL);
 
+    if (s->connection->read->timer_set) {
+        ngx_del_timer(s->connection->read);
+    }
+
     return NGX_OK;
+}
+
+
+/*
+ * Octets of a refused message or chunk went by.  1: more of them than we are
+ * ready to read, the session is over.
+ */
+
+static ngx_uint_t
+ngx_smtp_session_dropped(ngx_smtp_session_t *s, off_t n, ngx_uint_t id)
+{
+    s->dropped += n;
+
+    if (s->dropped - NGX_SMTP_MAX_DROPPED
+        <= ngx_smtp_session_conf(s)->max_message_size)
+    {
+        return 0;
+    }
+
+    ngx_log_error(NGX_LOG_INFO, s->connection->log, 0,
+                  "session ended: client goes on with a refused message, "
+                  "%O bytes were dropped", s->dropped);
+
+    if (s->txn) {
+        s->txn->reply.id = id;
+        s->txn->refused = 1;
+    }
+
+    ngx_smtp_session_reply(s, id, NULL);
+
+    s->state = NGX_SMTP_STATE_COMMAND;
+    s->quit = 1;
+
+    return 1;
 }
 
 
@@ -318,15 +376,15 @@ ngx_smtp_session_data_answered(ngx_smtp_session_t *s)
 static ngx_int_t
 ngx_smtp_session_ended(ngx_smtp_session_t *s)
 {
+    if (s->connection->read->timer_set) {
+        ngx_del_timer(s->connection->read);
+    }
+
     if (s->state == NGX_SMTP_STATE_CHUNK && !s->receive->last) {
         return ngx_smtp_session_chunk_ended(s);
     }
 
     s->state = NGX_SMTP_STATE_COMMAND;
-
-    if (s->connection->read->timer_set) {
-        ngx_del_timer(s->connection->read);
-    }
 
     return ngx_smtp_session_message(s);
 }
@@ -345,6 +403,9 @@ ngx_smtp_session_chunk_ended(ngx_smtp_session_t *s)
     s->state = NGX_SMTP_STATE_COMMAND;
 
     if (r->refused != NGX_SMTP_REPLY_NONE) {
+        s->txn->reply.id = r->refused;
+        s->txn->refused = 1;
+
         ngx_smtp_session_reply(s, r->refused, NULL);
         ngx_smtp_rules_bdat_failed(&s->rules);
         return NGX_OK;

@@ -37,6 +37,7 @@
 
 
 static ngx_smtp_session_t *ngx_smtp_session_create(ngx_stream_session_t *st);
+static void ngx_smtp_session_configure(ngx_smtp_session_t *s);
 static void ngx_smtp_session_greet(ngx_smtp_session_t *s);
 static void ngx_smtp_session_read(ngx_event_t *rev);
 static void ngx_smtp_session_write(ngx_event_t *wev);
@@ -56,12 +57,17 @@ static ngx_int_t ngx_smtp_session_execute(ngx_smtp_session_t *s,
     ngx_smtp_command_t *cmd);
 static ngx_int_t ngx_smtp_command_simple(ngx_smtp_session_t *s,
     ngx_smtp_command_t *cmd);
+static ngx_int_t ngx_smtp_session_bad_line(ngx_smtp_session_t *s,
+    ngx_uint_t id);
+static ngx_uint_t ngx_smtp_session_over_limit(ngx_smtp_session_t *s,
+    ngx_uint_t verb);
 static ngx_uint_t ngx_smtp_session_limits(ngx_smtp_session_t *s,
     ngx_uint_t verb);
 static ngx_int_t ngx_smtp_session_flush(ngx_smtp_session_t *s);
 static ngx_int_t ngx_smtp_session_keep_input(ngx_smtp_session_t *s,
     u_char *pos, u_char *last);
 static void ngx_smtp_session_wait(ngx_smtp_session_t *s);
+static void ngx_smtp_session_set_timer(ngx_smtp_session_t *s);
 static void ngx_smtp_session_starttls(ngx_smtp_session_t *s);
 static void ngx_smtp_session_abandon(ngx_smtp_session_t *s, ngx_uint_t id);
 static void ngx_smtp_session_finalize(ngx_smtp_session_t *s, ngx_uint_t rc);
@@ -116,8 +122,11 @@ ngx_smtp_server_handler(ngx_stream_session_t *st)
         ngx_smtp_rules_accept(&s->rules, NGX_SMTP_VERB_STARTTLS);
         s->helo.len = 0;
         s->account = NULL;
-        s->line.scanned = 0;
+        s->snapshot = NULL;
 
+        /* by its SNI the client may be with another server{} now */
+
+        ngx_smtp_session_configure(s);
         ngx_smtp_session_run(s);
         return;
     }
@@ -133,7 +142,9 @@ ngx_smtp_server_handler(ngx_stream_session_t *st)
     b = c->buffer;
 
     if (b && b->pos < b->last) {
-        if (ngx_smtp_session_keep_input(s, b->pos, b->last) != NGX_OK) {
+        if (b->last - b->pos > NGX_SMTP_IN_SIZE
+            || ngx_smtp_session_keep_input(s, b->pos, b->last) != NGX_OK)
+        {
             ngx_smtp_session_finalize(s, NGX_STREAM_INTERNAL_SERVER_ERROR);
             return;
         }
@@ -162,9 +173,8 @@ ngx_smtp_session_conf(ngx_smtp_session_t *s)
 static ngx_smtp_session_t *
 ngx_smtp_session_create(ngx_stream_session_t *st)
 {
-    ngx_connection_t     *c;
-    ngx_smtp_session_t   *s;
-    ngx_smtp_srv_conf_t  *conf;
+    ngx_connection_t    *c;
+    ngx_smtp_session_t  *s;
 
     if (ngx_smtp_in == NULL) {
         ngx_smtp_in = ngx_alloc(NGX_SMTP_IN_SIZE + NGX_SMTP_OUT_SIZE,
@@ -190,8 +200,6 @@ ngx_smtp_session_create(ngx_stream_session_t *st)
 
     ngx_stream_set_ctx(st, s, ngx_smtp_relay_module);
 
-    conf = ngx_smtp_session_conf(s);
-
     s->addr = c->addr_text;
 
     if (c->sockaddr->sa_family == AF_UNIX) {
@@ -200,6 +208,23 @@ ngx_smtp_session_create(ngx_stream_session_t *st)
     } else {
         s->port = ngx_inet_get_port(c->sockaddr);
     }
+
+    ngx_smtp_session_configure(s);
+
+    return s;
+}
+
+
+/* What the server{} block says, and the handshake, if there was one. */
+
+static void
+ngx_smtp_session_configure(ngx_smtp_session_t *s)
+{
+    ngx_connection_t     *c;
+    ngx_smtp_srv_conf_t  *conf;
+
+    c = s->connection;
+    conf = ngx_smtp_session_conf(s);
 
     s->rules.offer_starttls = (conf->starttls != NGX_SMTP_STARTTLS_OFF);
     s->rules.need_starttls = (conf->starttls == NGX_SMTP_STARTTLS_REQUIRED);
@@ -212,7 +237,16 @@ ngx_smtp_session_create(ngx_stream_session_t *st)
                        ? NGX_SMTP_NEWLINE_NORMALIZE
                        : NGX_SMTP_NEWLINE_REJECT);
 
-    return s;
+#if (NGX_STREAM_SSL)
+
+    /* what was not sent is tried again from another buffer */
+
+    if (c->ssl) {
+        (void) SSL_set_mode(c->ssl->connection,
+                            SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    }
+
+#endif
 }
 
 
@@ -399,13 +433,29 @@ ngx_smtp_session_run(ngx_smtp_session_t *s)
             return;
         }
 
-        if (s->waiting || s->out || rc == NGX_BUSY) {
+        if (s->waiting || s->out) {
             break;
         }
 
         if (turn == NGX_SMTP_TURN) {
             ngx_post_event(c->read, &ngx_posted_next_events);
             break;
+        }
+
+        if (rc == NGX_BUSY) {
+
+            /* the socket was full for a moment only: go on with what is here */
+
+            pos = ngx_smtp_in;
+            last = pos;
+
+            if (s->in) {
+                last = ngx_cpymem(pos, s->in, s->in_len);
+                ngx_free(s->in);
+                s->in = NULL;
+            }
+
+            continue;
         }
 
         if (!c->read->ready) {
@@ -492,12 +542,11 @@ ngx_smtp_session_recv(ngx_smtp_session_t *s, u_char *buf, size_t size)
         r = s->receive;
 
         if (r) {
-            r->received += n;
             spent = ngx_current_msec - r->started - r->paused;
 
             if (ngx_smtp_session_conf(s)->min_data_rate
                 && spent > ngx_smtp_session_conf(s)->data_timeout
-                && r->received / (off_t) (spent / 1000 + 1)
+                && (r->received + n) / (off_t) (spent / 1000 + 1)
                    < (off_t) ngx_smtp_session_conf(s)->min_data_rate)
             {
                 ngx_log_error(NGX_LOG_INFO, c->log, 0,
@@ -590,16 +639,13 @@ ngx_smtp_session_line(ngx_smtp_session_t *s, u_char **pos, u_char *last)
     }
 
     if (rc == NGX_SMTP_LINE_TOO_LONG) {
-        ngx_smtp_session_auth_end(s);
-        ngx_smtp_session_reply(s, auth ? NGX_SMTP_REPLY_AUTH_TOO_LONG
-                                       : NGX_SMTP_REPLY_LINE_TOO_LONG, NULL);
-        return NGX_OK;
+        return ngx_smtp_session_bad_line(s, auth
+                                            ? NGX_SMTP_REPLY_AUTH_TOO_LONG
+                                            : NGX_SMTP_REPLY_LINE_TOO_LONG);
     }
 
     if (s->line.bad) {
-        ngx_smtp_session_auth_end(s);
-        ngx_smtp_session_reply(s, NGX_SMTP_REPLY_LINE_BAD, NULL);
-        return NGX_OK;
+        return ngx_smtp_session_bad_line(s, NGX_SMTP_REPLY_LINE_BAD);
     }
 
     if (auth) {
@@ -613,11 +659,25 @@ ngx_smtp_session_line(ngx_smtp_session_t *s, u_char **pos, u_char *last)
 }
 
 
+/* A line that is no command counts as one. */
+
+static ngx_int_t
+ngx_smtp_session_bad_line(ngx_smtp_session_t *s, ngx_uint_t id)
+{
+    ngx_smtp_session_auth_end(s);
+
+    if (!ngx_smtp_session_over_limit(s, NGX_SMTP_VERB_UNKNOWN)) {
+        ngx_smtp_session_reply(s, id, NULL);
+    }
+
+    return NGX_OK;
+}
+
+
 static ngx_int_t
 ngx_smtp_session_command(ngx_smtp_session_t *s, ngx_str_t *line)
 {
     ngx_int_t           rc, order;
-    ngx_uint_t          id;
     ngx_smtp_command_t  cmd;
 
     rc = ngx_smtp_command_parse(line, &cmd);
@@ -625,13 +685,7 @@ ngx_smtp_session_command(ngx_smtp_session_t *s, ngx_str_t *line)
     ngx_log_debug2(NGX_LOG_DEBUG_STREAM, s->connection->log, 0,
                    "smtp command: %V, %i", ngx_smtp_verb_name(cmd.verb), rc);
 
-    id = ngx_smtp_session_limits(s, cmd.verb);
-
-    if (id != NGX_SMTP_REPLY_NONE) {
-        ngx_log_error(NGX_LOG_INFO, s->connection->log, 0,
-                      "session ended: %V", &ngx_smtp_reply_get(id)->text);
-        ngx_smtp_session_reply(s, id, NULL);
-        s->quit = 1;
+    if (ngx_smtp_session_over_limit(s, cmd.verb)) {
         return NGX_OK;
     }
 
@@ -702,6 +756,27 @@ static ngx_int_t
 ngx_smtp_session_execute(ngx_smtp_session_t *s, ngx_smtp_command_t *cmd)
 {
     return ngx_smtp_commands[cmd->verb](s, cmd);
+}
+
+
+static ngx_uint_t
+ngx_smtp_session_over_limit(ngx_smtp_session_t *s, ngx_uint_t verb)
+{
+    ngx_uint_t  id;
+
+    id = ngx_smtp_session_limits(s, verb);
+
+    if (id == NGX_SMTP_REPLY_NONE) {
+        return 0;
+    }
+
+    ngx_log_error(NGX_LOG_INFO, s->connection->log, 0, "session ended: %V",
+                  &ngx_smtp_reply_get(id)->text);
+
+    ngx_smtp_session_reply(s, id, NULL);
+    s->quit = 1;
+
+    return 1;
 }
 
 
@@ -875,6 +950,13 @@ ngx_smtp_session_flush(ngx_smtp_session_t *s)
     }
 
     if (s->out) {
+
+        /* only taking replies gives a client more time to take them */
+
+        if (pos > s->out_pos && pos < last && c->write->timer_set) {
+            ngx_del_timer(c->write);
+        }
+
         s->out_pos = pos;
 
         if (pos < last) {
@@ -944,53 +1026,65 @@ ngx_smtp_session_resume(ngx_smtp_session_t *s)
 static void
 ngx_smtp_session_wait(ngx_smtp_session_t *s)
 {
-    ngx_msec_t            timeout;
-    ngx_connection_t     *c;
-    ngx_smtp_srv_conf_t  *conf;
+    ngx_connection_t  *c;
 
     c = s->connection;
-    conf = ngx_smtp_session_conf(s);
 
-    if (s->out) {
-        if (c->read->timer_set) {
-            ngx_del_timer(c->read);
+    ngx_smtp_session_set_timer(s);
+
+    if (s->out == NULL && !s->waiting && s->txn == NULL
+        && s->state == NGX_SMTP_STATE_COMMAND)
+    {
+        if (ngx_exiting && s->in == NULL && !c->read->ready) {
+            ngx_smtp_session_abandon(s, NGX_SMTP_REPLY_SHUTDOWN);
+            return;
         }
 
-        ngx_add_timer(c->write, conf->send_timeout);
-
-    } else if (s->waiting) {
-        if (c->read->timer_set) {
-            ngx_del_timer(c->read);
-        }
-
-    } else {
-        timeout = conf->client_timeout;
-
-        if (s->state == NGX_SMTP_STATE_DATA
-            || s->state == NGX_SMTP_STATE_CHUNK)
-        {
-            timeout = conf->data_timeout;
-            ngx_add_timer(c->read, timeout);
-
-        } else if (!c->read->timer_set) {
-            ngx_add_timer(c->read, timeout);
-        }
-
-        if (s->state == NGX_SMTP_STATE_COMMAND && s->txn == NULL) {
-
-            if (ngx_exiting && s->in == NULL && !c->read->ready) {
-                ngx_smtp_session_abandon(s, NGX_SMTP_REPLY_SHUTDOWN);
-                return;
-            }
-
-            c->idle = 1;
-        }
+        c->idle = 1;
     }
 
     if (ngx_handle_read_event(c->read, 0) != NGX_OK
         || ngx_handle_write_event(c->write, 0) != NGX_OK)
     {
         ngx_smtp_session_finalize(s, NGX_STREAM_INTERNAL_SERVER_ERROR);
+    }
+}
+
+
+static void
+ngx_smtp_session_set_timer(ngx_smtp_session_t *s)
+{
+    ngx_uint_t            data;
+    ngx_connection_t     *c;
+    ngx_smtp_srv_conf_t  *conf;
+
+    c = s->connection;
+    conf = ngx_smtp_session_conf(s);
+
+    if (s->out || s->waiting) {
+
+        if (c->read->timer_set) {
+            ngx_del_timer(c->read);
+        }
+
+        if (s->out && !c->write->timer_set) {
+            ngx_add_timer(c->write, conf->send_timeout);
+        }
+
+        return;
+    }
+
+    data = (s->state == NGX_SMTP_STATE_DATA
+            || s->state == NGX_SMTP_STATE_CHUNK);
+
+    /* a chunk that is dropped has no rate: all of it has one time */
+
+    if (data && !(s->state == NGX_SMTP_STATE_CHUNK && s->chunk_reply)) {
+        ngx_add_timer(c->read, conf->data_timeout);
+
+    } else if (!c->read->timer_set) {
+        ngx_add_timer(c->read, data ? conf->data_timeout
+                                    : conf->client_timeout);
     }
 }
 
@@ -1031,6 +1125,14 @@ ngx_smtp_session_end_transaction(ngx_smtp_session_t *s)
         txn->handler = NULL;
         txn->sink->abort(txn);
         return;
+    }
+
+    if (txn->committing) {
+
+        /* the answer came, but the client did not wait for it */
+
+        txn->accepted = (txn->rc == NGX_OK);
+        txn->refused = !txn->accepted;
     }
 
     if (txn->log_handler) {

@@ -54,7 +54,7 @@ typedef struct {
     ngx_msec_t                started;    /* when 354 was sent */
     ngx_msec_t                paused;     /* ms that we kept it waiting */
     ngx_msec_t                pause_started;
-    off_t                     received;   /* bytes on the wire */
+    off_t                     received;   /* bytes, as they came */
     ngx_uint_t                refused;    /* reply id: discard the rest */
     off_t                     chunk;      /* octets of this BDAT */
     unsigned                  last:1;     /* BDAT LAST */
@@ -93,6 +93,7 @@ struct ngx_smtp_session_s {
     ngx_smtp_snapshot_t      *snapshot;   /* made when first needed */
 
     off_t                     chunk_drop;     /* of a refused BDAT */
+    off_t                     dropped;    /* of this message or chunk */
     ngx_uint_t                chunk_reply;    /* its reply, when it is read */
     ngx_uint_t                awaited;    /* verb that is being answered */
     ngx_int_t                 login_rc;   /* of the login that has ended */
