@@ -10,8 +10,8 @@
  * nginx reach through a session is there and harmless: addresses that need no
  * system call, events with handlers that do nothing, a log.  c->ssl is NULL.
  *
- * The session is recognized by its connection's fd of -1, which no session of
- * a client has.
+ * The session is recognized by its connection, which lies behind it; other
+ * modules too make sessions whose connection has an fd of -1.
  */
 
 
@@ -202,14 +202,10 @@ ngx_smtp_eval_get_ctx(ngx_stream_session_t *s)
 {
     ngx_smtp_eval_t  *e;
 
-    if (s->connection->fd != (ngx_socket_t) -1) {
-        return NULL;
-    }
-
     e = (ngx_smtp_eval_t *)
             ((u_char *) s - offsetof(ngx_smtp_eval_t, session));
 
-    return &e->ctx;
+    return (s->connection == &e->connection) ? &e->ctx : NULL;
 }
 
 

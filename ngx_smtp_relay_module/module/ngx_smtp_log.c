@@ -437,7 +437,7 @@ ngx_smtp_log_latin1(ngx_str_t *s)
             l->pos = (u_char *) ngx_escape_json(l->pos, &s->data[i], 1);
 
         } else {
-            l->pos = ngx_sprintf(l->pos, "\\u00%02xd",
+            l->pos = ngx_sprintf(l->pos, "\\u00%02xi",
                                  (ngx_int_t) s->data[i]);
         }
     }
