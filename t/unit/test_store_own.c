@@ -104,9 +104,10 @@ test_timers(void)
 static void
 test_leave(void **state)
 {
-    ngx_uint_t     i;
-    env_mail_t     mail[9];
-    env_worker_t  *a, *b;
+    ngx_uint_t           i;
+    env_mail_t           mail[9], last;
+    env_worker_t        *a, *b;
+    ngx_smtp_message_t  *m, *other;
 
     a = env_start(16384, NULL);
     env_time(300);
@@ -155,7 +156,38 @@ test_leave(void **state)
 
     env_stop(a);
     assert_int_equal(b->nmessages, 9);
+
+    /* sealed already: what happens last is in the log before it is let go */
+
+    env_result(env_find(b, 5), 0, NGX_SMTP_RESULT_DELIVERED, 0);
+    env_result(env_find(b, 6), 0, NGX_SMTP_RESULT_DELIVERED, 0);
+    env_result(env_find(b, 6), 1, NGX_SMTP_RESULT_DELIVERED, 0);
+
+    a = env_start(16384, NULL);
+    env_time(300);
+
+    m = env_find(b, 6);
+    other = env_find(b, 7);
+
+    /* the writer has something else to do just then */
+
+    env_mail(&last, "internet", 1, 1000, 9);
+    env_accept(b, &last);
+    shim_posted_run();
+
+    env_result(other, 1, NGX_SMTP_RESULT_DELIVERED, 0);
+    assert_int_equal(env_done(b, m), NGX_OK);
+    ngx_smtp_store_leave(b->store);
+    env_time(1000);
+
+    assert_int_equal(last.rc, NGX_OK);
+    assert_int_equal(a->nmessages, 9);
+    assert_int_equal(env_find(a, 5)->npending, 1);
+    assert_int_equal(ngx_smtp_message_final(env_find(a, 7), 1), 1);
+    assert_null(env_find(a, 6));
+
     env_stop(b);
+    env_stop(a);
 }
 
 
