@@ -55,34 +55,6 @@ $t->expect_log(qr/\[alert\] .* exited on signal 9/);
 $l->sink_start();
 $t->run();
 
-# how many arrived twice since the last call, and those for which there is no
-# excuse: the first time was not shortly before a kill
-
-my %counted;
-
-sub doubled {
-    my (@kills) = @_;
-
-    my $all = $l->doubled();
-    my ($n, @bad) = (0);
-
-    for my $id (sort keys %$all) {
-        next if $counted{$id}++;
-
-        $n++;
-
-        # a kill is [ before, after ]
-
-        my ($first, $second) = @{$all->{$id}};
-
-        push @bad, sprintf '%s %.3f %.3f', $id, $first, $second
-            unless grep { $first > $_->[0] - 0.25 * $PATIENCE
-                && $first < $_->[1] && $second > $_->[0] } @kills;
-    }
-
-    return ($n, @bad);
-}
-
 sub rounds {
     my ($name, $kill) = @_;
 
@@ -107,7 +79,7 @@ sub rounds {
     is(scalar @missing, 0, "$name: all that was acknowledged arrived")
         or diag("missing: @missing[0 .. ($#missing > 5 ? 5 : $#missing)]");
 
-    my ($n, @bad) = doubled(@kills);
+    my ($n, @bad) = $l->unexcused(0.25 * $PATIENCE, @kills);
     is("@bad", '', "$name: doubled only what was not recorded");
     cmp_ok($n, '<=', $rounds * 100, "$name: $n doubled, not too many");
 }
@@ -148,7 +120,7 @@ $l->finish(end => 1);
 my @missing = $l->drained(10);
 is(scalar @missing, 0, 'orphan: all that was acknowledged arrived');
 
-my ($n, @bad) = doubled([ @kill ]);
+my ($n, @bad) = $l->unexcused(0.25 * $PATIENCE, [ @kill ]);
 is("@bad", '', "orphan: doubled only what was not recorded ($n)");
 
 ($alone, $name) = $l->watch_stop();

@@ -43,6 +43,7 @@ stream {
         next_hop  127.0.0.1:%%PORT_mx%%;
         tls       off;
         retry     1s;
+        data_timeout 3s;
     }
 
     server {
@@ -143,8 +144,9 @@ for my $size (sort { $a <=> $b } keys %messages) {
 
 nothing_left('delivered');
 
-# several recipients, several attempts, the next hop hanging up half-way, and
-# a worker that dies: the message is read again from its file
+# several recipients, several attempts, the next hop hanging up half-way (all
+# may have been sent by then: the result is unknown until the time-out), and a
+# worker that dies: the message is read again from its file
 
 $t->write_file('down', '');
 

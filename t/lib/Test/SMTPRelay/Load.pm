@@ -182,6 +182,32 @@ sub doubled {
 }
 
 
+# How many arrived twice since the last call, and those among them for which
+# there is no excuse: a kill, [ before, after ], shortly after the first time
+# and before the second.
+
+sub unexcused {
+    my ($self, $window, @kills) = @_;
+
+    my $all = $self->doubled();
+    my ($n, @bad) = (0);
+
+    for my $id (sort keys %$all) {
+        next if $self->{counted}{$id}++;
+
+        $n++;
+
+        my ($first, $second) = @{$all->{$id}};
+
+        push @bad, sprintf '%s %.3f %.3f', $id, $first, $second
+            unless grep { $first > $_->[0] - $window
+                && $first < $_->[1] && $second > $_->[0] } @kills;
+    }
+
+    return ($n, @bad);
+}
+
+
 sub segments {
     my ($self) = @_;
     return map { m{([^/]+)\.data$} } glob "$self->{spool}/*.data";
