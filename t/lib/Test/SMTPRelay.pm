@@ -190,6 +190,8 @@ sub globals {
         . "load_module $self->{module};\n"
         . ($> == 0 ? "user " . $self->{user} . ' '
             . getgrgid((getpwnam $self->{user})[3]) . ";\n" : '')
+        . ($ENV{TEST_SANITIZE} ? "env ASAN_OPTIONS;\nenv UBSAN_OPTIONS;\n"
+            : '')
         . "pid $self->{dir}/nginx.pid;\n"
         . "error_log $self->{dir}/$log $level;\n";
 }
