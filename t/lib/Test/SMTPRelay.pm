@@ -365,7 +365,8 @@ sub run {
 
     wait_for(sub {
         $self->alive() or croak 'nginx ended at once: ', $self->log_tail();
-        listening(@ports) && ($single || $self->workers());
+        listening(@ports)
+            && ($single || $self->workers() >= $self->configured());
     }, 10, 'nginx to listen');
 
     return $self;
@@ -425,6 +426,15 @@ sub children {
     }
 
     return @found;
+}
+
+
+# how many workers nginx.conf asks for
+
+sub configured {
+    my ($self) = @_;
+    return $self->read_file('nginx.conf') =~ /^\s*worker_processes\s+(\d+)/m
+        ? $1 : 1;
 }
 
 
@@ -512,13 +522,13 @@ sub reload {
     my ($self, %opts) = @_;
 
     my %old = map { $_ => 1 } $self->workers(all => 1);
-    my $n = grep { 1 } $self->workers();
+    my $n = $self->configured();
 
     $self->signal('HUP');
 
     wait_for(sub {
         my @new = grep { !$old{$_} } $self->workers();
-        @new && (!$opts{wait} || !grep { $self->alive($_) } keys %old);
+        @new >= $n && (!$opts{wait} || !grep { $self->alive($_) } keys %old);
     }, $opts{timeout} || 10, 'new workers after reload');
 
     return $self;
