@@ -574,8 +574,12 @@ sub established {
 wait_for(sub { established() == 0 && fds() <= $fds }, 20,
     'descriptors to be closed');
 cmp_ok(used(), '<=', $used, 'no file is left');
-cmp_ok(rss() - $rss, '<', 8192 * $Test::SMTPRelay::PATIENCE,
-    'no memory is left');
+
+SKIP: {
+    skip 'sanitizers keep what was freed, and look for leaks themselves', 1
+        if $ENV{TEST_SANITIZE};
+    cmp_ok(rss() - $rss, '<', 8192, 'no memory is left');
+}
 
 # -- a thread pool that is too small ------------------------------------------
 

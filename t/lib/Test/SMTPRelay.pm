@@ -325,7 +325,7 @@ sub nginx_version {
 
     my ($v) = $self->version() =~ m!nginx/([\d.]+)!;
 
-    return version->declare("v$v");
+    return version::->declare("v$v");
 }
 
 
