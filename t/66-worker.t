@@ -41,6 +41,7 @@ stream {
         next_hop  127.0.0.1:%%PORT_mx%%;
         tls       off;
         retry     1s;
+        data_timeout 4s;
     }
 
     server {
@@ -200,6 +201,9 @@ sleep 0.5;
 $l->finish(end => 1);
 
 is(scalar(@missing = $l->drained(30)), 0, 'TERM: all arrived');
+
+# whose answer was outstanding is sent again after the time-out
+sleep 6;
 
 $n = $l->account();
 is($n->{lost}, 0, 'TERM: nothing lost');

@@ -183,8 +183,9 @@ sub doubled {
 
 
 # How many arrived twice since the last call, and those among them for which
-# there is no excuse: a kill, [ before, after ], shortly after the first time
-# and before the second.
+# there is no excuse: a kill, [ before, after ], before the second time and
+# shortly after the first, or shortly before it: the sink may come to read what
+# was sent when the sender is dead already.
 
 sub unexcused {
     my ($self, $window, @kills) = @_;
@@ -201,7 +202,7 @@ sub unexcused {
 
         push @bad, sprintf '%s %.3f %.3f', $id, $first, $second
             unless grep { $first > $_->[0] - $window
-                && $first < $_->[1] && $second > $_->[0] } @kills;
+                && $first < $_->[1] + $window && $second > $_->[0] } @kills;
     }
 
     return ($n, @bad);
