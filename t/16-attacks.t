@@ -39,6 +39,7 @@ stream {
         spool_min_free 1m;
         next_hop  127.0.0.1:%%PORT_mx%%;
         tls       off;
+        retry     1s;
     }
 
     smtp_thread_pool commit=narrow;

@@ -165,8 +165,8 @@ ngx_smtp_conf_merge_server(ngx_conf_t *cf, void *parent, void *child)
     /* it stands in replies, in Received, in EHLO of a report's delivery */
 
     if (ngx_smtp_helo_check(&s->hostname) != NGX_OK) {
-        return ngx_smtp_conf_error(cf, s, "\"smtp_hostname\", or else the name "
-                                   "of this machine, is no domain name");
+        return ngx_smtp_conf_error(cf, s, "\"smtp_hostname\", or else the "
+                                   "name of this machine, is no domain name");
     }
 
     if (ngx_smtp_conf_check_trust(cf, s) != NGX_CONF_OK

@@ -444,7 +444,7 @@ ngx_smtp_session_run(ngx_smtp_session_t *s)
 
         if (rc == NGX_BUSY) {
 
-            /* the socket was full for a moment only: go on with what is here */
+            /* the socket was full for a moment: go on with what is here */
 
             pos = ngx_smtp_in;
             last = pos;
