@@ -237,7 +237,9 @@ ngx_smtp_store_stop_segment(ngx_smtp_segment_t *seg, ngx_uint_t seal)
         }
     }
 
-    if (!seg->as_found && !seg->sealed
+    /* a broken log is replaced: by what is known now */
+
+    if (!seg->as_found && (!seg->sealed || seg->file.log_broken)
         && (!seal || ngx_smtp_own_summarize(seg) != NGX_OK))
     {
         (void) ngx_smtp_segment_log_sync(&seg->file);

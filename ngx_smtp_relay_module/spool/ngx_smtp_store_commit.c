@@ -577,7 +577,11 @@ ngx_smtp_writer_logged(ngx_smtp_store_t *store, ngx_smtp_log_write_t *l)
         seg->retry_at = ngx_current_msec + NGX_SMTP_STORE_RETRY;
 
     } else if (l->rc == NGX_ERROR) {
+
+        /* whatever failed: records are missing, so it has to be replaced */
+
         seg->broken = 1;
+        seg->file.log_broken = 1;
         seg->retry_at = ngx_current_msec;
     }
 

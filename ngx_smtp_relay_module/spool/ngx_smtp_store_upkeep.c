@@ -210,8 +210,12 @@ ngx_smtp_upkeep_segment(ngx_smtp_segment_t *seg)
     }
 
     if (seg->broken) {
-        return ngx_smtp_after(seg->retry_at) ? ngx_smtp_upkeep_relog
-                                             : ngx_smtp_upkeep_none;
+
+        /* the new log must not lack those that are still to be inserted */
+
+        return seg->state != ngx_smtp_state_insert
+               && ngx_smtp_after(seg->retry_at) ? ngx_smtp_upkeep_relog
+                                                : ngx_smtp_upkeep_none;
     }
 
     if (seg->unreserved && ngx_smtp_after(seg->retry_at)) {
@@ -294,7 +298,7 @@ ngx_smtp_upkeep_prepare(ngx_smtp_upkeep_t *u)
             break;
         }
 
-        if (seg->sealed && !seg->broken) {
+        if (seg->sealed && !seg->file.log_broken) {
             seg->earliest = ngx_smtp_own_earliest(seg);
 
         } else if (ngx_smtp_own_summarize(seg) != NGX_OK) {

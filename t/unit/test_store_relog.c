@@ -1,0 +1,227 @@
+
+/*
+ * Copyright (C) ngx_smtp_relay_module authors
+ */
+
+
+/*
+ * A log that is written anew replaces all that was known of a segment, so it
+ * has to say everything: at exit too, when the summaries at hand are those of
+ * another time, and while a segment is still being handed up.
+ *
+ * sources: spool/ngx_smtp_store.c spool/ngx_smtp_store_commit.c
+ * sources: spool/ngx_smtp_store_write.c spool/ngx_smtp_store_event.c
+ * sources: spool/ngx_smtp_store_upkeep.c spool/ngx_smtp_store_own.c
+ * sources: spool/ngx_smtp_store_leave.c spool/ngx_smtp_large.c
+ * sources: spool/ngx_smtp_reader.c spool/ngx_smtp_record.c
+ * sources: spool/ngx_smtp_event.c spool/ngx_smtp_segment.c
+ * sources: spool/ngx_smtp_seal.c spool/ngx_smtp_body.c
+ * sources: spool/ngx_smtp_window.c spool/ngx_smtp_spool_dir.c
+ * sources: spool/ngx_smtp_recovery.c spool/ngx_smtp_recovery_log.c
+ * sources: spool/ngx_smtp_recovery_scan.c core/ngx_smtp_sys.c
+ * sources: core/ngx_smtp_crc32c.c core/ngx_smtp_content.c
+ * sources: core/ngx_smtp_task.c spool/ngx_smtp_spool_check.c
+ * sources: t/unit/store_env.c
+ */
+
+
+#include "store_env.h"
+#include "ngx_smtp_segment.h"
+
+#include <unistd.h>
+
+
+#define TEST_MAILS  300
+#define TEST_SLICE  32      /* messages of one step of the insertion */
+
+
+static void test_stop_broken(void **state);
+static void test_stop_breaks(void **state);
+static void test_insert_broken(void **state);
+static void test_sealed(ngx_uint_t n);
+static void test_slow(void *data, ngx_smtp_message_t *m);
+
+
+static env_mail_t  test_mail[TEST_MAILS];
+
+static void      (*test_message)(void *data, ngx_smtp_message_t *m);
+
+
+/* leaves a sealed segment with n messages of two recipients */
+
+static void
+test_sealed(ngx_uint_t n)
+{
+    ngx_uint_t     i;
+    env_worker_t  *w;
+
+    w = env_start(0, NULL);
+    env_time(300);
+
+    for (i = 0; i < n; i++) {
+        env_mail(&test_mail[i], "internet", 2, 300, i);
+        assert_int_equal(env_accepted(w, &test_mail[i]), NGX_OK);
+    }
+
+    env_stop(w);
+}
+
+
+/* the log is broken, and cannot be replaced before the worker ends */
+
+static void
+test_stop_broken(void **state)
+{
+    env_worker_t        *w;
+    ngx_smtp_message_t  *m;
+
+    test_sealed(3);
+
+    w = env_start(0, NULL);
+    env_time(300);
+    assert_int_equal(w->nmessages, 3);
+    m = env_find(w, 2);
+
+    env_fault_fdatasync.match = ".log";
+    env_fault_fdatasync.times = 1;
+    env_fault_fdatasync.err = EIO;
+    env_fault_fsync.match = "/tmp/";
+    env_fault_fsync.times = 1000;
+    env_fault_fsync.err = EIO;
+
+    env_result(env_find(w, 1), 0, NGX_SMTP_RESULT_DELIVERED, 0);
+    env_time(2000);
+
+    assert_int_equal(ngx_smtp_message_ready(env_find(w, 0)), NGX_AGAIN);
+
+    /* an answer that comes in now is in no summary yet */
+
+    env_result(m, 1, NGX_SMTP_RESULT_DELIVERED, 0);
+
+    env_fault_fsync.times = 0;
+    env_stop(w);
+
+    w = env_start(0, NULL);
+    env_time(300);
+
+    assert_int_equal(w->nmessages, 3);
+    assert_int_equal(env_find(w, 0)->npending, 2);
+    assert_int_equal(env_find(w, 1)->npending, 1);
+    assert_int_equal(env_find(w, 2)->npending, 1);
+    env_check_read(env_find(w, 2), 2, 300, 2);
+
+    env_stop(w);
+}
+
+
+/* the last write to the log, at exit, is the one that fails */
+
+static void
+test_stop_breaks(void **state)
+{
+    char                 id[NGX_SMTP_QUEUE_ID_LEN];
+    env_worker_t        *w;
+    ngx_smtp_message_t  *m;
+
+    test_sealed(3);
+
+    w = env_start(0, NULL);
+    env_time(300);
+    assert_int_equal(w->nmessages, 3);
+
+    m = env_find(w, 1);
+
+    (void) ngx_smtp_message_id(m, (u_char *) id);
+    id[NGX_SMTP_ID_TEXT] = '\0';
+
+    env_result(m, 0, NGX_SMTP_RESULT_DELIVERED, 0);
+
+    env_fault_pwritev.match = id;
+    env_fault_pwritev.times = 1;
+    env_fault_pwritev.err = EIO;
+
+    env_stop(w);
+    assert_int_equal(env_fault_pwritev.times, 0);
+
+    w = env_start(0, NULL);
+    env_time(300);
+
+    assert_int_equal(w->nmessages, 3);
+    assert_int_equal(env_find(w, 0)->npending, 2);
+    assert_int_equal(env_find(w, 1)->npending, 1);
+
+    env_stop(w);
+}
+
+
+/* an upper layer that takes its time: one step in each slice */
+
+static void
+test_slow(void *data, ngx_smtp_message_t *m)
+{
+    static ngx_uint_t  n;
+
+    if (n == 0) {
+        env_fault_pwritev.match = ".log";
+        env_fault_pwritev.times = 1;
+        env_fault_pwritev.err = EIO;
+
+        env_result(m, 0, NGX_SMTP_RESULT_DELIVERED, 0);
+    }
+
+    if (n++ % TEST_SLICE == 0) {
+        usleep(4000);
+    }
+
+    test_message(data, m);
+}
+
+
+static void
+test_insert_broken(void **state)
+{
+    ngx_uint_t     i;
+    env_worker_t  *w;
+
+    test_sealed(TEST_MAILS);
+
+    w = env_start(0, NULL);
+
+    test_message = w->conf.handlers.message;
+    w->conf.handlers.message = test_slow;
+
+    env_time(3000);
+
+    assert_int_equal(env_fault_pwritev.times, 0);
+    assert_int_equal(shim_log_count("written anew"), 1 + 1);
+    assert_int_equal(w->nmessages, TEST_MAILS);
+
+    env_stop(w);
+
+    w = env_start(0, NULL);
+    env_time(300);
+
+    assert_int_equal(w->nmessages, TEST_MAILS);
+
+    for (i = 0; i < TEST_MAILS; i++) {
+        assert_non_null(env_find(w, i));
+    }
+
+    env_stop(w);
+}
+
+
+int
+main(void)
+{
+    const struct CMUnitTest  tests[] = {
+        cmocka_unit_test_setup_teardown(test_stop_broken, env_setup,
+                                        env_teardown),
+        cmocka_unit_test_setup_teardown(test_stop_breaks, env_setup,
+                                        env_teardown),
+        cmocka_unit_test_setup_teardown(test_insert_broken, env_setup,
+                                        env_teardown),
+    };
+
+    return shim_run(tests);
+}
