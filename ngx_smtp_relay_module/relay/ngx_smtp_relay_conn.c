@@ -266,9 +266,11 @@ ngx_smtp_conn_read(ngx_smtp_conn_t *conn)
 {
     u_char           *pos;
     ngx_int_t         action;
+    ngx_uint_t        pending;
     ngx_smtp_peer_t  *p;
 
     p = conn->peer;
+    pending = conn->client.pending;
 
     pos = p->in.pos;
     action = ngx_smtp_client_recv(&conn->client, &pos, p->in.last);
@@ -284,6 +286,16 @@ ngx_smtp_conn_read(ngx_smtp_conn_t *conn)
     }
 
     conn->reused = 0;
+
+    /*
+     * Part of a reply is no sign of life: the time-out goes on, or a peer that
+     * says a byte now and then would keep its message, and a leaving worker,
+     * for ever.
+     */
+
+    if (action == NGX_SMTP_CLIENT_WAIT && conn->client.pending == pending) {
+        return;
+    }
 
     ngx_smtp_conn_action(conn, action);
 }

@@ -22,6 +22,7 @@ ngx_uint_t             slow_reader;
 ngx_uint_t             open_readers;
 ngx_uint_t             block_output;
 ngx_uint_t             not_ready;
+ngx_uint_t             timeouts_set;
 ngx_smtp_reader_t     *waiting_reader;
 ngx_smtp_relay_t      *relay;
 ngx_pool_t            *pool;
@@ -453,6 +454,7 @@ ngx_smtp_peer_flush(ngx_smtp_peer_t *p)
 void
 ngx_smtp_peer_timeout(ngx_smtp_peer_t *p, ngx_msec_t timeout)
 {
+    timeouts_set++;
 }
 
 

@@ -43,6 +43,7 @@ static void test_no_bounce(void **state);
 static void test_expires(void **state);
 static void test_unknown(void **state);
 static void test_outstanding_order(void **state);
+static void test_dripping(void **state);
 static void test_not_ready(void **state);
 static void test_refused(void **state);
 static void test_next_server(void **state);
@@ -339,6 +340,38 @@ test_outstanding_order(void **state)
     scene_say(0, "452 4.3.1 full\r\n");
     journal[strlen("r0=5/452 due=")] = '\0';
     assert_journal("r0=5/452 due=");
+}
+
+
+/* a reply that never ends: each command has its time, whatever comes */
+
+static void
+test_dripping(void **state)
+{
+    ngx_uint_t  set;
+
+    scene_submit("a@from.test", "x\r\n", 1, "b@to.test");
+    scene_settle();
+    scene_open_session(0, pipelining);
+
+    set = timeouts_set;
+    scene_say(0, "250-o");
+    scene_say(0, "k\r\n");
+    assert_int_equal(timeouts_set, set);
+
+    scene_say(0, "250 ok\r\n250 ok\r\n");
+    assert_int_not_equal(timeouts_set, set);
+
+    scene_say(0, "354 go\r\n");
+    assert_journal("out+");
+
+    set = timeouts_set;
+    scene_say(0, "250-wait\r\n");
+    scene_say(0, "250-wai");
+    assert_int_equal(timeouts_set, set);
+
+    scene_lose(0, NGX_SMTP_PEER_TIMEDOUT);
+    assert_journal("r0=5/0 due=600 out- stale");
 }
 
 
@@ -916,6 +949,8 @@ main(void)
         cmocka_unit_test_setup_teardown(test_unknown, scene_setup,
                                         scene_teardown),
         cmocka_unit_test_setup_teardown(test_outstanding_order, scene_setup,
+                                        scene_teardown),
+        cmocka_unit_test_setup_teardown(test_dripping, scene_setup,
                                         scene_teardown),
         cmocka_unit_test_setup_teardown(test_not_ready, scene_setup,
                                         scene_teardown),
