@@ -96,7 +96,7 @@ report('double',
 	third => 'text/rfc822-headers',
 	to => 'postmaster@example.com',
 	id => '<65af-1-2.7.d@mail.example.com>',
-	human => qr/neither could the report.*<alice@.*<bob@/s,
+	human => qr/neither could the\s+report.*<alice@.*<bob@/s,
 	groups => [{ %common }, { %alice }, { %bob_then }]);
 
 my %nowhere = (%bob,
