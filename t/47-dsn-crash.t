@@ -126,7 +126,8 @@ is(message_id($got[0]), message_id($got[1]), '... with the same Message-ID');
 
 $reports->stop();
 ok(submit("down$_\@from.test", 'fail@to.test'), 'taken') for 1 .. 10;
-ok(submit("slow$_\@from.test", 'wait@to.test'), 'taken') for 1 .. 10;
+ok(submit("slow$_\@from.test", [ 'wait@to.test', "once$_\@to.test" ]),
+    'taken') for 1 .. 10;
 
 $t->json_log('smtp.log', sub { $_->{report} && $_->{report} eq 'delay' }, 20);
 sleep 2;
@@ -149,6 +150,24 @@ $t->run();
 sleep 4;
 is(join(' ', map { scalar reports_to("slow$_\@from.test") } 1 .. 10),
     join(' ', (1) x 10), 'and not again after a kill');
+
+# nor are results of recipients forgotten, or attempts
+
+my %times;
+$times{$_}++ for map { @{$_->{rcpts}} } $mx->messages();
+is(join(' ', map { $times{"once$_\@to.test"} // 0 } 1 .. 10),
+    join(' ', (1) x 10), 'who got it before a kill gets it once');
+
+my %attempts;
+
+for ($t->json_log('smtp.log')) {
+    push @{$attempts{$_->{from}}}, $_->{attempt}
+        if $_->{event} eq 'delivery' && $_->{from} =~ /^slow/;
+}
+
+is(join(' ', grep { my @a = @{$attempts{$_}};
+    grep { $a[$_] <= $a[$_ - 1] } 1 .. $#a } sort keys %attempts), '',
+    'and attempts are counted on');
 
 # at random moments
 

@@ -244,7 +244,14 @@ ngx_smtp_bounce_double(ngx_smtp_delivery_t *d, ngx_str_t *peer, time_t now)
 ngx_uint_t
 ngx_smtp_bounce_moot(ngx_smtp_report_t *r)
 {
-    ngx_uint_t  i;
+    ngx_uint_t         i;
+    ngx_smtp_route_t  *route;
+
+    if (r->kind == NGX_SMTP_REPORT_DOUBLE) {
+        route = r->message->data;
+
+        return route->conf->postmaster.len == 0;
+    }
 
     if (r->kind != NGX_SMTP_REPORT_DELAY) {
         return 0;

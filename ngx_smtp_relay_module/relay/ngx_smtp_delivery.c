@@ -1045,6 +1045,7 @@ ngx_smtp_delivery_free(ngx_smtp_delivery_t *d)
 
     ngx_queue_remove(&d->link);
 
+    ngx_smtp_route_postponed(d->message);
     ngx_smtp_relay_wake(d->relay);
 
     ngx_destroy_pool(d->pool);

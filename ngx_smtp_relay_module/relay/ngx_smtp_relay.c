@@ -704,9 +704,11 @@ ngx_smtp_route_begin(ngx_smtp_route_t *route, ngx_rbtree_node_t *node,
 
     if (r) {
         r->scheduled = 0;
+        r->postponed = 0;
 
     } else {
         m->scheduled = 0;
+        m->postponed = 0;
     }
 
     if (m->hold) {
@@ -721,9 +723,11 @@ ngx_smtp_route_begin(ngx_smtp_route_t *route, ngx_rbtree_node_t *node,
 
         if (r) {
             r->scheduled = 1;
+            r->postponed = m->busy;
 
         } else {
             m->scheduled = 1;
+            m->postponed = m->busy;
         }
 
         ngx_smtp_due_insert(&route->due, node,
@@ -743,6 +747,39 @@ ngx_smtp_route_begin(ngx_smtp_route_t *route, ngx_rbtree_node_t *node,
     }
 
     return ngx_smtp_delivery_start(route, m, r, what);
+}
+
+
+void
+ngx_smtp_route_postponed(ngx_smtp_message_t *m)
+{
+    ngx_queue_t        *q;
+    ngx_smtp_route_t   *route;
+    ngx_smtp_report_t  *r;
+
+    route = ngx_smtp_route_home(m);
+
+    if (m->scheduled && m->postponed) {
+        m->postponed = 0;
+        ngx_smtp_due_remove(&route->due, &m->due);
+        ngx_smtp_due_insert(&route->due, &m->due,
+                            ngx_smtp_relay_steady(route->relay));
+    }
+
+    for (q = ngx_queue_head(&m->reports);
+         q != ngx_queue_sentinel(&m->reports);
+         q = ngx_queue_next(q))
+    {
+        r = ngx_queue_data(q, ngx_smtp_report_t, link);
+
+        if (r->scheduled && r->postponed) {
+            route = r->data;
+            r->postponed = 0;
+            ngx_smtp_due_remove(&route->due, &r->due);
+            ngx_smtp_due_insert(&route->due, &r->due,
+                                ngx_smtp_relay_steady(route->relay));
+        }
+    }
 }
 
 

@@ -182,6 +182,12 @@ void ngx_smtp_route_insert(ngx_smtp_relay_t *relay, ngx_smtp_message_t *m,
 void ngx_smtp_route_insert_report(ngx_smtp_relay_t *relay,
     ngx_smtp_report_t *r, time_t due);
 
+/*
+ * An attempt for m or one of its reports is over: what was due meanwhile and
+ * had to wait is due now, before the next attempt for the same.
+ */
+void ngx_smtp_route_postponed(ngx_smtp_message_t *m);
+
 /* Looks soon what is due, after the events at hand. */
 void ngx_smtp_relay_wake(ngx_smtp_relay_t *relay);
 
@@ -205,10 +211,10 @@ ngx_smtp_delivery_t *ngx_smtp_route_next(ngx_smtp_route_t *route);
     ((time_t) (((relay)->epoch + (int64_t) ngx_current_msec) / 1000))
 
 /*
- * The now that ages are counted to: the earliest that any message can mean that
- * was received while the clock was wrong, so that none gets older by a jump in
- * either direction.  Those that look younger than nothing have waited for as
- * long as their retry intervals add up to (ngx_smtp_schedule.h).
+ * The now that ages are counted to: by the clock that was furthest behind when
+ * a message may have been received, so that none gets older by a jump in
+ * either direction.  Those that seem to come from the future have waited for
+ * as long as their retry intervals add up to (ngx_smtp_schedule.h).
  */
 #define ngx_smtp_relay_age_now(relay)                                         \
     ngx_min(ngx_time(),                                                       \
@@ -311,7 +317,10 @@ void ngx_smtp_bounce_delay(ngx_smtp_delivery_t *d, const char *text);
 ngx_int_t ngx_smtp_bounce_double(ngx_smtp_delivery_t *d, ngx_str_t *peer,
     time_t now);
 
-/* Is it a report on a delay that is over?  1 or 0. */
+/*
+ * Is it a report on a delay that is over, or to a postmaster who is not
+ * configured any more?  Its message must not be busy.  1 or 0.
+ */
 ngx_uint_t ngx_smtp_bounce_moot(ngx_smtp_report_t *r);
 
 

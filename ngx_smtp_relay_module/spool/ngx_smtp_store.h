@@ -92,6 +92,8 @@ struct ngx_smtp_report_s {
     uint16_t                attempts;
     unsigned                kind:4;     /* NGX_SMTP_REPORT_* */
     unsigned                scheduled:1;    /* the relay's */
+    unsigned                postponed:1;    /* the relay's: its message was in
+                                               an attempt when it was due */
     unsigned                busy:1;         /* the relay's: in an attempt */
 };
 
@@ -127,6 +129,8 @@ struct ngx_smtp_message_s {
     unsigned                outstanding:1;  /* the relay's: an end of data was
                                                sent, its answer is not in */
     unsigned                unknown_queue:1;    /* nobody here delivers it */
+    unsigned                postponed:1;    /* the relay's: was due while a
+                                               report was in an attempt */
     unsigned                delay_told:1;   /* a delay report was made, for
                                                ever; the relay also sets it
                                                where none is wanted */
