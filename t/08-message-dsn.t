@@ -83,6 +83,22 @@ report('success',
 			'diagnostic-code' =>
 				'smtp; 250 2.0.0 queued as 123' }]);
 
+my %alice = (%bob,
+	'final-recipient' => 'rfc822; alice@example.com',
+	'status' => '5.7.1',
+	'diagnostic-code' => 'smtp; 550 5.7.1 no reports here');
+
+my %bob_then = %bob;
+
+delete @bob_then{qw/remote-mta last-attempt-date/};
+
+report('double',
+	third => 'text/rfc822-headers',
+	to => 'postmaster@example.com',
+	id => '<65af-1-2.7.d@mail.example.com>',
+	human => qr/neither could the\s+report.*<alice@.*<bob@/s,
+	groups => [{ %common }, { %alice }, { %bob_then }]);
+
 my %nowhere = (%bob,
 	'final-recipient' => 'rfc822; postmaster',
 	'status' => '5.4.4',
@@ -182,7 +198,8 @@ sub report {
 		like(field($m, 'Subject'), $want{subject}
 			|| qr/could not be delivered/, 'subject');
 		is(field($m, 'Message-ID'),
-			'<65af-1-2.7@mail.example.com>', 'message id');
+			$want{id} || '<65af-1-2.7@mail.example.com>',
+			'message id');
 		is(field($m, 'Auto-Submitted'), 'auto-replied', 'automatic');
 		is(field($m, 'MIME-Version'), '1.0', 'mime version');
 		is($m->head->count('Received'), 0, 'fields of the original '

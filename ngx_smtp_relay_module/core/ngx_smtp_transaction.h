@@ -58,6 +58,8 @@ struct ngx_smtp_sink_s {
     ngx_int_t               (*body)(ngx_smtp_transaction_t *txn);
     ngx_int_t               (*commit)(ngx_smtp_transaction_t *txn);
     void                    (*abort)(ngx_smtp_transaction_t *txn);
+    unsigned                  dsn:1;      /* obeys NOTIFY and the like: EHLO
+                                             may offer DSN (RFC 3461) */
 };
 
 

@@ -44,7 +44,8 @@ static const char  *ngx_smtp_dsn_subjects[] = {
     "",
     "Your message could not be delivered",
     "Your message is delayed",
-    "Your message was sent on"
+    "Your message was sent on",
+    "A report of failure could not be delivered"
 };
 
 
@@ -174,7 +175,7 @@ static void
 ngx_smtp_dsn_header(ngx_smtp_dsn_out_t *out, ngx_smtp_dsn_t *d)
 {
     u_char     *p, buf[NGX_SMTP_MESSAGE_ID_MAX];
-    u_char      unique[NGX_SMTP_DSN_TOKEN_MAX + NGX_INT_T_LEN + 1];
+    u_char      unique[NGX_SMTP_DSN_TOKEN_MAX + NGX_INT_T_LEN + 3];
     ngx_str_t   s;
 
     ngx_smtp_dsn_puts(out, "From: Mail Delivery System <MAILER-DAEMON@");
@@ -182,7 +183,7 @@ ngx_smtp_dsn_header(ngx_smtp_dsn_out_t *out, ngx_smtp_dsn_t *d)
     ngx_smtp_dsn_puts(out, ">" CRLF "To: ");
     ngx_smtp_dsn_address(out, &d->sender, NGX_SMTP_DSN_PLAIN);
     ngx_smtp_dsn_puts(out, CRLF "Subject: ");
-    ngx_smtp_dsn_puts(out, ngx_smtp_dsn_subjects[ngx_min(d->kind, 3)]);
+    ngx_smtp_dsn_puts(out, ngx_smtp_dsn_subjects[ngx_min(d->kind, 4)]);
     ngx_smtp_dsn_puts(out, CRLF);
 
     ngx_smtp_dsn_date(out, "Date: ", d->now, d->gmtoff);
@@ -191,7 +192,8 @@ ngx_smtp_dsn_header(ngx_smtp_dsn_out_t *out, ngx_smtp_dsn_t *d)
     s.data = unique;
 
     p = ngx_cpymem(unique, d->queue_id.data, s.len);
-    p = ngx_sprintf(p, ".%ui", d->number);
+    p = ngx_sprintf(p, d->kind == NGX_SMTP_DSN_DOUBLE ? ".%ui.d" : ".%ui",
+                    d->number);
 
     s.len = p - unique;
 

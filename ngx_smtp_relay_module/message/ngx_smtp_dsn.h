@@ -30,6 +30,8 @@
 #define NGX_SMTP_DSN_FAILURE    1
 #define NGX_SMTP_DSN_DELAY      2
 #define NGX_SMTP_DSN_SUCCESS    3
+#define NGX_SMTP_DSN_DOUBLE     4   /* to the postmaster: a failure could not
+                                       be reported */
 
 /* what became of a recipient; the same numbers as NGX_SMTP_RESULT_* */
 #define NGX_SMTP_DSN_DELIVERED  1   /* Action: delivered; of a relay: the peer
@@ -68,7 +70,9 @@ typedef struct {
     ngx_uint_t              kind;       /* NGX_SMTP_DSN_FAILURE ... */
     ngx_str_t               hostname;   /* ours: Reporting-MTA, From */
     ngx_str_t               sender;     /* the original reverse-path: To; never
-                                           empty, no report goes to <> */
+                                           empty, no report goes to <>.  Of
+                                           DOUBLE the postmaster; the original
+                                           sender is rcpts[0] there */
     ngx_str_t               envid;      /* as received (xtext); empty: none */
     ngx_str_t               queue_id;   /* of the original */
     ngx_uint_t              number;     /* of the report's event: with queue_id

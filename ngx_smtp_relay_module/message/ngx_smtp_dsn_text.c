@@ -145,6 +145,15 @@ ngx_smtp_dsn_intro(ngx_smtp_dsn_out_t *out, ngx_smtp_dsn_t *d)
             "recipients below." CRLF);
         break;
 
+    case NGX_SMTP_DSN_DOUBLE:
+
+        ngx_smtp_dsn_puts(out,
+            "A message could not be delivered, and neither could the" CRLF
+            "report of that to its sender.  Both stand below: the sender" CRLF
+            "first, then the recipients who have not got the message." CRLF
+            "Nothing more will be done about it." CRLF);
+        break;
+
     default: /* NGX_SMTP_DSN_FAILURE */
 
         ngx_smtp_dsn_puts(out,

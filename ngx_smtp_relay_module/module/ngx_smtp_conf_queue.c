@@ -15,6 +15,7 @@
 #include <ngx_event.h>
 #include <ngx_stream.h>
 
+#include "ngx_smtp_address.h"
 #include "ngx_smtp_conf.h"
 #include "ngx_smtp_compat.h"
 
@@ -48,6 +49,8 @@ static char *ngx_smtp_queue_retry(ngx_conf_t *cf, ngx_command_t *cmd,
 static char *ngx_smtp_queue_spool(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_smtp_queue_bind(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_smtp_queue_postmaster(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static void ngx_smtp_queue_unset(ngx_smtp_queue_block_t *b);
 static char *ngx_smtp_queue_defaults(ngx_conf_t *cf,
@@ -151,6 +154,20 @@ static ngx_command_t  ngx_smtp_queue_commands[] = {
       ngx_conf_set_sec_slot,
       0,
       offsetof(ngx_smtp_queue_conf_t, expire),
+      NULL },
+
+    { ngx_string("delay_warning"),
+      NGX_CONF_TAKE1,
+      ngx_conf_set_sec_slot,
+      0,
+      offsetof(ngx_smtp_queue_conf_t, delay_warning),
+      NULL },
+
+    { ngx_string("postmaster"),
+      NGX_CONF_TAKE1,
+      ngx_smtp_queue_postmaster,
+      0,
+      0,
       NULL },
 
     { ngx_string("report_queue"),
@@ -297,6 +314,7 @@ ngx_smtp_queue_unset(ngx_smtp_queue_block_t *b)
 
     q->tls = NGX_CONF_UNSET_UINT;
     q->expire = NGX_CONF_UNSET;
+    q->delay_warning = NGX_CONF_UNSET;
     q->bounce_size = NGX_CONF_UNSET;
     q->connect_timeout = NGX_CONF_UNSET_MSEC;
     q->command_timeout = NGX_CONF_UNSET_MSEC;
@@ -342,6 +360,7 @@ ngx_smtp_queue_defaults(ngx_conf_t *cf, ngx_smtp_queue_block_t *b)
 
     ngx_conf_init_uint_value(q->tls, NGX_SMTP_RELAY_TLS_OPPORTUNISTIC);
     ngx_conf_init_value(q->expire, NGX_SMTP_QUEUE_EXPIRE);
+    ngx_conf_init_value(q->delay_warning, 0);
     ngx_conf_init_value(q->bounce_size, NGX_SMTP_RELAY_BOUNCE_SIZE);
     ngx_conf_init_msec_value(q->connect_timeout,
                              NGX_SMTP_RELAY_CONNECT_TIMEOUT);
@@ -387,6 +406,37 @@ ngx_smtp_queue_error(ngx_conf_t *cf, ngx_smtp_queue_block_t *b,
                   value ? "\"" : "", b->file, b->line);
 
     return NGX_CONF_ERROR;
+}
+
+
+static char *
+ngx_smtp_queue_postmaster(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_smtp_queue_block_t *b = conf;
+
+    ngx_str_t              *value;
+    ngx_smtp_path_t         path;
+    ngx_smtp_queue_conf_t  *q;
+
+    q = &b->queue;
+
+    if (q->postmaster.len) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (ngx_smtp_mailbox_parse(&value[1], NGX_SMTP_PATH_UTF8, &path)
+        != NGX_OK)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid address \"%V\"", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    q->postmaster = value[1];
+
+    return NGX_CONF_OK;
 }
 
 

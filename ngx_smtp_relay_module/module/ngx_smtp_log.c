@@ -80,7 +80,8 @@ static ngx_str_t  ngx_smtp_log_reports[] = {
     ngx_null_string,
     ngx_string("failure"),
     ngx_string("delay"),
-    ngx_string("success")
+    ngx_string("success"),
+    ngx_string("double")
 };
 
 
@@ -192,7 +193,8 @@ ngx_smtp_log_attempt(void *data, ngx_smtp_attempt_t *a)
 
     ngx_smtp_log_member("queue", &a->queue->name);
     ngx_smtp_log_member("queue_id", &a->queue_id);
-    ngx_smtp_log_member("report", &ngx_smtp_log_reports[a->report & 3]);
+    ngx_smtp_log_member("report",
+                        &ngx_smtp_log_reports[ngx_min(a->report, 4)]);
     ngx_smtp_log_member("from", &a->envelope->sender);
 
     ngx_smtp_log_key("to");

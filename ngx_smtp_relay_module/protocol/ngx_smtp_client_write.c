@@ -26,6 +26,9 @@ static u_char *ngx_smtp_client_write_mail(ngx_smtp_client_t *cl, u_char *p,
     u_char *last);
 static u_char *ngx_smtp_client_write_rcpt(ngx_smtp_client_t *cl, u_char *p,
     u_char *last);
+static u_char *ngx_smtp_client_write_orcpt(ngx_smtp_client_t *cl,
+    ngx_smtp_rcpt_t *rcpt, u_char *p, u_char *last);
+static ngx_uint_t ngx_smtp_client_8bit(ngx_str_t *s);
 static void ngx_smtp_client_written(ngx_smtp_client_t *cl);
 
 
@@ -301,15 +304,82 @@ ngx_smtp_client_write_rcpt(ngx_smtp_client_t *cl, u_char *p, u_char *last)
             }
         }
 
-        if (rcpt->orcpt.len
-            && rcpt->orcpt.len <= NGX_SMTP_ORCPT_MAX
-            && ngx_smtp_xtext_valid(&rcpt->orcpt))
-        {
-            p = ngx_slprintf(p, last, " ORCPT=%V", &rcpt->orcpt);
-        }
+        p = ngx_smtp_client_write_orcpt(cl, rcpt, p, last);
     }
 
     return ngx_slprintf(p, last, CRLF);
+}
+
+
+/*
+ * ORCPT as it came, or else the recipient as it came, so that later hosts,
+ * which may rewrite it, can tell the sender about whom they talk (RFC 3461
+ * section 5.2.1).  Reports say NEVER, and nothing is told about them.
+ */
+
+static u_char *
+ngx_smtp_client_write_orcpt(ngx_smtp_client_t *cl, ngx_smtp_rcpt_t *rcpt,
+    u_char *p, u_char *last)
+{
+    u_char       *q, buf[6 * NGX_SMTP_ORCPT_MAX];
+    ngx_str_t     orcpt;
+    const char   *type;
+
+    if (rcpt->orcpt.len > NGX_SMTP_ORCPT_MAX
+        || rcpt->mailbox.len > NGX_SMTP_ORCPT_MAX)
+    {
+        return p;
+    }
+
+    orcpt.data = buf;
+
+    if (rcpt->orcpt.len) {
+        type = "";
+
+        if (ngx_smtp_xtext_valid(&rcpt->orcpt)) {
+            q = ngx_cpymem(buf, rcpt->orcpt.data, rcpt->orcpt.len);
+
+        } else if (ngx_smtp_orcpt_utf8(&rcpt->orcpt)) {
+            q = ngx_smtp_utf8_xtext_encode(buf, &rcpt->orcpt, 0);
+
+        } else {
+            return p;
+        }
+
+    } else if (rcpt->notify == NGX_SMTP_NOTIFY_NEVER) {
+        return p;
+
+    } else if (ngx_smtp_client_8bit(&rcpt->mailbox)) {
+        type = "utf-8;";
+        q = ngx_smtp_utf8_xtext_encode(buf, &rcpt->mailbox, 1);
+
+    } else {
+        type = "rfc822;";
+        q = ngx_smtp_xtext_encode(buf, &rcpt->mailbox);
+    }
+
+    if (q == NULL || q + ngx_strlen(type) > buf + NGX_SMTP_ORCPT_MAX) {
+        return p;
+    }
+
+    orcpt.len = q - buf;
+
+    return ngx_slprintf(p, last, " ORCPT=%s%V", type, &orcpt);
+}
+
+
+static ngx_uint_t
+ngx_smtp_client_8bit(ngx_str_t *s)
+{
+    size_t  i;
+
+    for (i = 0; i < s->len; i++) {
+        if (s->data[i] & 0x80) {
+            return 1;
+        }
+    }
+
+    return 0;
 }
 
 

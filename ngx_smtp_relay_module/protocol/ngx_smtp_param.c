@@ -308,6 +308,13 @@ ngx_smtp_param_one(ngx_str_t *param, const ngx_smtp_param_t *table,
         }
 
         for ( /* void */ ; p < last; p++) {
+
+            /* UTF8-non-ascii with SMTPUTF8, RFC 6531 section 3.3 */
+
+            if (*p >= 0x80 && (ctx->flags & NGX_SMTP_PATH_UTF8)) {
+                continue;
+            }
+
             if (*p <= 0x20 || *p >= 0x7f || *p == '=') {
                 return NGX_SMTP_REPLY_BAD_PARAM;
             }
@@ -568,7 +575,10 @@ ngx_smtp_param_orcpt(ngx_smtp_param_ctx_t *ctx, ngx_str_t *value)
     addr.data = p + 1;
     addr.len = last - addr.data;
 
-    if (!ngx_smtp_xtext_valid(&addr)) {
+    if (!ngx_smtp_xtext_valid(&addr)
+        && !((ctx->flags & NGX_SMTP_PATH_UTF8)
+             && ngx_smtp_orcpt_utf8(value)))
+    {
         return NGX_SMTP_REPLY_BAD_PARAM;
     }
 
@@ -613,6 +623,72 @@ ngx_smtp_xtext_valid(ngx_str_t *s)
     }
 
     return 1;
+}
+
+
+ngx_uint_t
+ngx_smtp_orcpt_utf8(ngx_str_t *s)
+{
+    u_char  *p, *last;
+
+    static const u_char  type[] = "utf-8;";
+
+    if (s->len < sizeof(type)
+        || ngx_strncasecmp(s->data, (u_char *) type, sizeof(type) - 1) != 0)
+    {
+        return 0;
+    }
+
+    p = s->data + sizeof(type) - 1;
+    last = s->data + s->len;
+
+    if (!ngx_smtp_utf8_valid(p, last - p)) {
+        return 0;
+    }
+
+    for ( /* void */ ; p < last; p++) {
+        if (*p <= 0x20 || *p == 0x7f || *p == '=' || *p == '+') {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+
+u_char *
+ngx_smtp_utf8_xtext_encode(u_char *dst, ngx_str_t *src, ngx_uint_t literal)
+{
+    u_char    *p, *last;
+    uint32_t   ch;
+
+    p = src->data;
+    last = p + src->len;
+
+    while (p < last) {
+
+        if (*p < 0x80) {
+            ch = *p++;
+
+        } else {
+            ch = ngx_utf8_decode(&p, last - p);
+
+            if (ch > 0x10ffff) {
+                return NULL;
+            }
+        }
+
+        if (ch >= 0x7f || ch <= 0x20
+            || (literal && (ch == '+' || ch == '=' || ch == '\\')))
+        {
+            dst = ngx_sprintf(dst, "\\x{%02XD}", ch);
+
+        } else {
+            *dst++ = (u_char) ch;
+        }
+    }
+
+    return dst;
 }
 
 

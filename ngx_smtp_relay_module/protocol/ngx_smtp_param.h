@@ -67,6 +67,21 @@ ngx_int_t ngx_smtp_rcpt_parse(ngx_str_t *arg, ngx_uint_t flags,
 ngx_uint_t ngx_smtp_xtext_valid(ngx_str_t *s);
 
 /*
+ * 1 if s is an ORCPT of type utf-8 with octets of UTF-8 (utf-8-addr-unitext,
+ * RFC 6533 section 3), which may be in a transaction with SMTPUTF8 only.
+ */
+ngx_uint_t ngx_smtp_orcpt_utf8(ngx_str_t *s);
+
+/*
+ * Encodes UTF-8 as utf-8-addr-xtext (RFC 6533 section 3): what is not ASCII
+ * becomes \x{HEX}; if src is a literal address, without encoding, so do the
+ * characters that would be taken for one.  dst must hold 6 * src->len octets.
+ * Returns the position behind the last octet, NULL if src is not UTF-8.
+ */
+u_char *ngx_smtp_utf8_xtext_encode(u_char *dst, ngx_str_t *src,
+    ngx_uint_t literal);
+
+/*
  * Decodes xtext to dst, which must hold src->len octets and may be src->data.
  * Returns the length, or NGX_ERROR if src is not xtext.
  */

@@ -94,7 +94,15 @@ ngx_smtp_schedule_expired(ngx_smtp_schedule_t *s, time_t received,
         return 0;
     }
 
-    return ngx_smtp_schedule_age(s, received, attempts, now) >= s->expire;
+    return ngx_smtp_schedule_older(s, received, attempts, now, s->expire);
+}
+
+
+ngx_uint_t
+ngx_smtp_schedule_older(ngx_smtp_schedule_t *s, time_t received,
+    ngx_uint_t attempts, time_t now, time_t age)
+{
+    return ngx_smtp_schedule_age(s, received, attempts, now) >= age;
 }
 
 

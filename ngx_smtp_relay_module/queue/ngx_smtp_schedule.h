@@ -76,6 +76,13 @@ ngx_uint_t ngx_smtp_schedule_expired(ngx_smtp_schedule_t *s, time_t received,
     ngx_uint_t attempts, time_t now);
 
 /*
+ * Is a message received then at least so old (s), its age taken as above?  For
+ * what is told to its sender meanwhile.  1 or 0.
+ */
+ngx_uint_t ngx_smtp_schedule_older(ngx_smtp_schedule_t *s, time_t received,
+    ngx_uint_t attempts, time_t now, time_t age);
+
+/*
  * Spreads a value: value +- NGX_SMTP_SCHEDULE_JITTER percent as the seed says,
  * at least 1 for a positive value.
  */

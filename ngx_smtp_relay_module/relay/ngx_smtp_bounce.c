@@ -5,10 +5,16 @@
 
 
 /*
- * Reports to senders.  A report is an event of the original message, not a
- * message: its text is made anew for each attempt from the original and the
- * results that the event holds (message/ngx_smtp_dsn.h).  Nothing is ever
- * reported to the null sender, and a report that fails is given up.
+ * Which reports are made, about whom, and to whom.  A report is an event of
+ * the original message, not a message (ngx_smtp_report.c makes its text).
+ *
+ *   failure   final results that say so, NOTIFY permitting
+ *   success   relayed to a peer without DSN, where NOTIFY asks for it
+ *   delay     once for a message, of the recipients then still waiting
+ *   double    to the postmaster, when a failure report has failed itself
+ *
+ * Nothing is ever reported to the null sender; a report of another kind that
+ * fails is dropped.
  */
 
 
@@ -17,266 +23,247 @@
 #include <ngx_event.h>
 #include <ngx_stream.h>
 
-#include <openssl/err.h>
-#include <openssl/rand.h>
-
 #include "ngx_smtp_dsn.h"
-#include "ngx_smtp_header.h"
 #include "ngx_smtp_relay.h"
 #include "ngx_smtp_relay_private.h"
 
 
-#define NGX_SMTP_BOUNCE_RANDOM  16
-
-
-static ngx_int_t ngx_smtp_bounce_rcpts(ngx_smtp_delivery_t *d,
-    ngx_smtp_dsn_t *dsn);
-static ngx_int_t ngx_smtp_bounce_boundary(ngx_smtp_delivery_t *d,
-    ngx_str_t *boundary);
-static ngx_int_t ngx_smtp_bounce_envelope(ngx_smtp_delivery_t *d,
-    ngx_smtp_dsn_t *dsn);
+static ngx_int_t ngx_smtp_bounce_kind(ngx_smtp_delivery_t *d,
+    ngx_uint_t kind, ngx_smtp_result_t *results, ngx_uint_t n,
+    ngx_str_t *peer);
+static ngx_uint_t ngx_smtp_bounce_waiting(ngx_smtp_delivery_t *d,
+    ngx_smtp_result_t *list, const char *text);
 
 
 void
 ngx_smtp_bounce_results(ngx_smtp_delivery_t *d, ngx_smtp_result_t *results,
     ngx_uint_t n, ngx_str_t *peer)
 {
-    time_t              now;
-    ngx_uint_t          i, count;
-    ngx_smtp_rcpt_t    *rcpts;
-    ngx_smtp_result_t  *failed;
-    ngx_smtp_report_t  *r;
-
     if (d->envelope->sender.len == 0) {
         return;
     }
 
+    if (ngx_smtp_bounce_kind(d, NGX_SMTP_REPORT_FAILURE, results, n, peer)
+        != NGX_OK)
+    {
+        return;
+    }
+
+    (void) ngx_smtp_bounce_kind(d, NGX_SMTP_REPORT_SUCCESS, results, n, peer);
+}
+
+
+/* one report about all results that ask for this kind */
+
+static ngx_int_t
+ngx_smtp_bounce_kind(ngx_smtp_delivery_t *d, ngx_uint_t kind,
+    ngx_smtp_result_t *results, ngx_uint_t n, ngx_str_t *peer)
+{
+    time_t              now;
+    ngx_uint_t          i, count;
+    ngx_smtp_rcpt_t    *rcpts;
+    ngx_smtp_result_t  *list;
+    ngx_smtp_report_t  *r;
+
     rcpts = d->envelope->rcpts.elts;
-    failed = NULL;
+    list = NULL;
     count = 0;
 
     for (i = 0; i < n; i++) {
 
         if (ngx_smtp_dsn_wanted(rcpts[results[i].rcpt].notify,
                                 results[i].status)
-            != NGX_SMTP_DSN_FAILURE)
+            != kind)
         {
             continue;
         }
 
-        if (failed == NULL) {
-            failed = ngx_palloc(d->pool, n * sizeof(ngx_smtp_result_t));
-            if (failed == NULL) {
-                break;
+        if (list == NULL) {
+            list = ngx_palloc(d->pool, n * sizeof(ngx_smtp_result_t));
+            if (list == NULL) {
+                return NGX_ERROR;
             }
         }
 
-        failed[count++] = results[i];
+        list[count++] = results[i];
     }
 
     if (count == 0) {
-        return;
+        return NGX_OK;
     }
 
     now = ngx_time();
 
-    r = ngx_smtp_store_report(d->message, NGX_SMTP_REPORT_FAILURE, failed,
-                              count, peer, now);
+    r = ngx_smtp_store_report(d->message, kind, list, count, peer, now);
+
+    if (r) {
+        ngx_smtp_route_insert_report(d->relay, r, now);
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_uint_t
+ngx_smtp_bounce_delay_due(ngx_smtp_route_t *route, ngx_smtp_message_t *m)
+{
+    time_t  age;
+
+    age = route->conf->delay_warning;
+
+    return age && !m->delay_told
+           && ngx_smtp_schedule_older(&route->schedule, m->received,
+                                      m->attempts,
+                                      ngx_smtp_relay_age_now(route->relay),
+                                      age);
+}
+
+
+void
+ngx_smtp_bounce_deferred(ngx_smtp_delivery_t *d, ngx_str_t *peer)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < d->nresults; i++) {
+        if (d->results[i].status == NGX_SMTP_RESULT_DEFERRED) {
+            d->delayed[d->results[i].rcpt] = d->results[i];
+        }
+    }
+
+    /* the connection may be gone when it is used */
+
+    d->delayed_by.data = ngx_pstrdup(d->pool, peer);
+    d->delayed_by.len = d->delayed_by.data ? peer->len : 0;
+}
+
+
+void
+ngx_smtp_bounce_delay(ngx_smtp_delivery_t *d, const char *text)
+{
+    time_t               now;
+    ngx_str_t           *peer;
+    ngx_uint_t           n;
+    ngx_smtp_result_t   *list;
+    ngx_smtp_report_t   *r;
+    ngx_smtp_message_t  *m;
+
+    m = d->message;
+
+    if (d->envelope->sender.len == 0) {
+        m->delay_told = 1;
+        return;
+    }
+
+    list = ngx_palloc(d->pool, m->npending * sizeof(ngx_smtp_result_t));
+    if (list == NULL) {
+        return;
+    }
+
+    n = ngx_smtp_bounce_waiting(d, list, text);
+
+    if (n == 0) {
+
+        /* those who do not want one now will not want one later */
+
+        m->delay_told = 1;
+        return;
+    }
+
+    now = ngx_time();
+    peer = d->delayed_by.len ? &d->delayed_by : &d->route->conf->next_hop;
+
+    r = ngx_smtp_store_report_delay(m, list, n, peer, now);
+
     if (r) {
         ngx_smtp_route_insert_report(d->relay, r, now);
     }
 }
 
 
-ngx_int_t
-ngx_smtp_bounce_build(ngx_smtp_delivery_t *d)
+/* those not final yet that want to hear of a delay; returns how many */
+
+static ngx_uint_t
+ngx_smtp_bounce_waiting(ngx_smtp_delivery_t *d, ngx_smtp_result_t *list,
+    const char *text)
 {
-    ngx_time_t           *tp;
-    ngx_smtp_dsn_t        dsn;
-    ngx_smtp_envelope_t  *original;
+    ngx_uint_t           i, n;
+    ngx_smtp_rcpt_t     *rcpts;
+    ngx_smtp_result_t   *r;
+    ngx_smtp_message_t  *m;
 
-    original = &d->reader->envelope;
-    tp = ngx_timeofday();
+    m = d->message;
+    rcpts = d->envelope->rcpts.elts;
+    n = 0;
 
-    ngx_memzero(&dsn, sizeof(ngx_smtp_dsn_t));
+    for (i = 0; i < d->envelope->rcpts.nelts && n < m->npending; i++) {
 
-    dsn.kind = d->report->kind;
-    dsn.hostname = d->home->conf->hostname;
-    dsn.sender = original->sender;
-    dsn.envid = original->envid;
-    dsn.queue_id = d->queue_id;
-    dsn.number = d->report->number;
-    dsn.arrived = d->message->received;
-    dsn.now = tp->sec;
-    dsn.gmtoff = tp->gmtoff;
-
-    dsn.ret = original->ret;
-    dsn.size = d->message->size;
-    dsn.max_full = d->home->conf->bounce_size;
-    dsn.orig_smtputf8 = original->smtputf8;
-
-    /* without a look into the message; costs only 8BITMIME */
-
-    dsn.orig_header_8bit = 1;
-    dsn.orig_body_8bit = 1;
-
-    /* returned whole only to those who asked for it (RFC 3461 section 4.3) */
-
-    if (dsn.ret == NGX_SMTP_RET_UNSET) {
-        dsn.ret = NGX_SMTP_RET_HDRS;
-    }
-
-    if (ngx_smtp_bounce_rcpts(d, &dsn) != NGX_OK
-        || ngx_smtp_bounce_boundary(d, &dsn.boundary) != NGX_OK
-        || ngx_smtp_dsn_top(&dsn, d->pool, &d->top) != NGX_OK
-        || ngx_smtp_dsn_tail(&dsn, d->pool, &d->tail) != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    d->full = dsn.full;
-
-    if (!d->full) {
-        d->header = ngx_palloc(d->pool, sizeof(ngx_smtp_header_t));
-        if (d->header == NULL) {
-            return NGX_ERROR;
-        }
-    }
-
-    return ngx_smtp_bounce_envelope(d, &dsn);
-}
-
-
-static ngx_int_t
-ngx_smtp_bounce_rcpts(ngx_smtp_delivery_t *d, ngx_smtp_dsn_t *dsn)
-{
-    ngx_uint_t            i;
-    ngx_array_t          *all;
-    ngx_smtp_rcpt_t      *rcpts;
-    ngx_smtp_result_t    *r;
-    ngx_smtp_report_t    *report;
-    ngx_smtp_dsn_rcpt_t  *dr;
-
-    report = d->report;
-    all = &d->reader->envelope.rcpts;
-    rcpts = all->elts;
-
-    dr = ngx_pcalloc(d->pool, report->nresults * sizeof(ngx_smtp_dsn_rcpt_t));
-    if (dr == NULL) {
-        return NGX_ERROR;
-    }
-
-    dsn->rcpts = dr;
-
-    for (i = 0; i < report->nresults; i++) {
-        r = &report->results[i];
-
-        if (r->rcpt >= all->nelts) {
+        if (ngx_smtp_message_final(m, i)
+            || ngx_smtp_dsn_wanted(rcpts[i].notify, NGX_SMTP_RESULT_DEFERRED)
+               != NGX_SMTP_DSN_DELAY)
+        {
             continue;
         }
 
-        dr->mailbox = rcpts[r->rcpt].mailbox;
-        dr->orcpt = rcpts[r->rcpt].orcpt;
-        dr->result = r->status;
-        dr->code = r->code;
-        dr->text = r->text;
-        dr->remote = report->peer;
-        dr->attempted = report->created;
+        r = &list[n++];
 
-        dr++;
+        if (d->delayed && d->delayed[i].status) {
+            *r = d->delayed[i];
+            continue;
+        }
+
+        r->rcpt = i;
+        r->status = NGX_SMTP_RESULT_DEFERRED;
+        r->code = 0;
+        r->text.data = (u_char *) text;
+        r->text.len = ngx_strlen(text);
     }
 
-    dsn->nrcpts = dr - dsn->rcpts;
-
-    return dsn->nrcpts ? NGX_OK : NGX_ERROR;
-}
-
-
-static ngx_int_t
-ngx_smtp_bounce_boundary(ngx_smtp_delivery_t *d, ngx_str_t *boundary)
-{
-    u_char  random[NGX_SMTP_BOUNCE_RANDOM];
-
-    if (RAND_bytes(random, sizeof(random)) != 1) {
-        ERR_clear_error();
-        return NGX_ERROR;
-    }
-
-    boundary->len = 2 * sizeof(random);
-    boundary->data = ngx_pnalloc(d->pool, boundary->len);
-
-    if (boundary->data == NULL) {
-        return NGX_ERROR;
-    }
-
-    (void) ngx_hex_dump(boundary->data, random, sizeof(random));
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_smtp_bounce_envelope(ngx_smtp_delivery_t *d, ngx_smtp_dsn_t *dsn)
-{
-    ngx_smtp_rcpt_t      *rcpt;
-    ngx_smtp_envelope_t  *e, *original;
-
-    original = &d->reader->envelope;
-
-    e = ngx_pcalloc(d->pool, sizeof(ngx_smtp_envelope_t));
-    if (e == NULL
-        || ngx_array_init(&e->rcpts, d->pool, 1, sizeof(ngx_smtp_rcpt_t))
-           != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    rcpt = ngx_array_push(&e->rcpts);
-
-    ngx_memzero(rcpt, sizeof(ngx_smtp_rcpt_t));
-
-    rcpt->mailbox = original->sender;
-    rcpt->domain = original->sender_domain;
-    rcpt->notify = NGX_SMTP_NOTIFY_NEVER;
-
-    e->smtputf8 = dsn->smtputf8;
-    e->body = dsn->body_8bit ? NGX_SMTP_BODY_8BITMIME : NGX_SMTP_BODY_UNSET;
-
-    /* of a header section nobody knows the size before it was read */
-
-    if (d->full) {
-        e->size = d->top.len + d->message->size + d->tail.len;
-    }
-
-    d->envelope = e;
-
-    return NGX_OK;
+    return n;
 }
 
 
 ngx_int_t
-ngx_smtp_bounce_slice(ngx_smtp_delivery_t *d, ngx_str_t *slice)
+ngx_smtp_bounce_double(ngx_smtp_delivery_t *d, ngx_str_t *peer, time_t now)
 {
-    off_t               before;
-    ngx_int_t           rc;
-    ngx_smtp_header_t  *h;
-
-    if (d->full) {
-        return NGX_OK;
+    if (d->report->kind != NGX_SMTP_REPORT_FAILURE
+        || d->home->conf->postmaster.len == 0)
+    {
+        return NGX_DECLINED;
     }
 
-    h = d->header;
-    before = h->size;
-
-    rc = ngx_smtp_header_scan(h, slice->data, slice->len);
-
-    if (rc == NGX_AGAIN) {
-        return NGX_OK;
+    if (ngx_smtp_store_report_double(d->report, &d->results[0], peer, now)
+        != NGX_OK)
+    {
+        return NGX_DECLINED;
     }
 
-    /* the end of the header, or of what we return of a huge one */
+    return NGX_OK;
+}
 
-    slice->len = (rc == NGX_OK) ? (size_t) (h->size - before) : 0;
 
-    return NGX_DONE;
+ngx_uint_t
+ngx_smtp_bounce_moot(ngx_smtp_report_t *r)
+{
+    ngx_uint_t         i;
+    ngx_smtp_route_t  *route;
+
+    if (r->kind == NGX_SMTP_REPORT_DOUBLE) {
+        route = r->message->data;
+
+        return route->conf->postmaster.len == 0;
+    }
+
+    if (r->kind != NGX_SMTP_REPORT_DELAY) {
+        return 0;
+    }
+
+    for (i = 0; i < r->nresults; i++) {
+        if (r->results[i].rcpt < r->message->nrcpts
+            && !ngx_smtp_message_final(r->message, r->results[i].rcpt))
+        {
+            return 0;
+        }
+    }
+
+    return 1;
 }

@@ -20,7 +20,6 @@
 #include <ngx_event.h>
 #include <ngx_stream.h>
 
-#include "ngx_smtp_header.h"
 #include "ngx_smtp_relay.h"
 #include "ngx_smtp_relay_private.h"
 
@@ -59,7 +58,7 @@ static void ngx_smtp_delivery_free(ngx_smtp_delivery_t *d);
 
 ngx_smtp_delivery_t *
 ngx_smtp_delivery_start(ngx_smtp_route_t *route, ngx_smtp_message_t *m,
-    ngx_smtp_report_t *r, ngx_uint_t expire)
+    ngx_smtp_report_t *r, ngx_uint_t what)
 {
     ngx_int_t             rc;
     ngx_pool_t           *pool;
@@ -96,7 +95,8 @@ ngx_smtp_delivery_start(ngx_smtp_route_t *route, ngx_smtp_message_t *m,
     d->home = m->data;
     d->message = m;
     d->report = r;
-    d->expire = expire ? 1 : 0;
+    d->expire = (what == NGX_SMTP_DELIVERY_EXPIRE);
+    d->warn = (what == NGX_SMTP_DELIVERY_WARN);
     d->started = ngx_current_msec;
 
     d->queue_id.data = d->id;
@@ -109,7 +109,7 @@ ngx_smtp_delivery_start(ngx_smtp_route_t *route, ngx_smtp_message_t *m,
         r->busy = 1;
     }
 
-    route->expiring += d->expire;
+    route->expiring += (d->expire || d->warn);
 
     ngx_queue_insert_tail(&d->relay->deliveries, &d->link);
 
@@ -125,12 +125,20 @@ ngx_smtp_delivery_start(ngx_smtp_route_t *route, ngx_smtp_message_t *m,
         d->reader = NULL;
     }
 
-    if (rc == NGX_ERROR || ngx_smtp_delivery_opened(d) != NGX_OK) {
+    if (rc == NGX_OK) {
+        rc = ngx_smtp_delivery_opened(d);
+    }
+
+    if (rc == NGX_AGAIN) {
+        return d;
+    }
+
+    if (rc != NGX_OK) {
         ngx_smtp_delivery_drop(d, ngx_time() + NGX_SMTP_RELAY_PAUSE);
         return NULL;
     }
 
-    if (d->expire) {
+    if (d->expire || d->warn) {
         ngx_smtp_delivery_expire(d);
         return NULL;
     }
@@ -139,12 +147,21 @@ ngx_smtp_delivery_start(ngx_smtp_route_t *route, ngx_smtp_message_t *m,
 }
 
 
+/*
+ * The envelope is there.  NGX_OK: the attempt can go on; NGX_AGAIN: when the
+ * reader has more; NGX_ERROR.
+ */
+
 static ngx_int_t
 ngx_smtp_delivery_opened(ngx_smtp_delivery_t *d)
 {
+    ngx_int_t  rc;
+
     if (d->report) {
-        if (ngx_smtp_bounce_build(d) != NGX_OK) {
-            return NGX_ERROR;
+        rc = ngx_smtp_report_build(d);
+
+        if (rc != NGX_OK) {
+            return rc;
         }
 
     } else {
@@ -159,6 +176,16 @@ ngx_smtp_delivery_opened(ngx_smtp_delivery_t *d)
 
     if (d->utf8 && d->report == NULL) {
         ngx_smtp_delivery_scan(d);
+    }
+
+    if (d->report == NULL
+        && ngx_smtp_bounce_delay_due(d->home, d->message))
+    {
+        d->delayed = ngx_pcalloc(d->pool, d->envelope->rcpts.nelts
+                                          * sizeof(ngx_smtp_result_t));
+        if (d->delayed == NULL) {
+            return NGX_ERROR;
+        }
     }
 
     d->ready = 1;
@@ -228,13 +255,25 @@ ngx_smtp_delivery_scan(ngx_smtp_delivery_t *d)
 
 
 /*
- * Given up without a try: the next hop is known to be dead.
+ * The next hop is known to be dead: given up without a try, or the sender is
+ * told of the delay and nothing else happens to the message.
  */
 
 static void
 ngx_smtp_delivery_expire(ngx_smtp_delivery_t *d)
 {
+    time_t              wait;
     ngx_smtp_verdict_t  v;
+
+    if (d->warn) {
+        wait = ngx_smtp_schedule_interval(&d->route->schedule,
+                                          d->message->attempts);
+
+        ngx_smtp_bounce_delay(d, "4.4.1 no answer from the next hop");
+        ngx_smtp_delivery_drop(d, ngx_time() + wait);
+
+        return;
+    }
 
     ngx_memzero(&v, sizeof(ngx_smtp_verdict_t));
 
@@ -275,7 +314,15 @@ ngx_smtp_delivery_read_handler(ngx_smtp_reader_t *r, ngx_int_t rc)
         return;
     }
 
-    if (rc != NGX_OK || ngx_smtp_delivery_opened(d) != NGX_OK) {
+    if (rc == NGX_OK) {
+        rc = ngx_smtp_delivery_opened(d);
+    }
+
+    if (rc == NGX_AGAIN) {
+        return;
+    }
+
+    if (rc != NGX_OK) {
         ngx_log_error(NGX_LOG_ERR, d->relay->log, 0,
                       "message %V cannot be read, trying again later",
                       &d->queue_id);
@@ -289,7 +336,7 @@ ngx_smtp_delivery_read_handler(ngx_smtp_reader_t *r, ngx_int_t rc)
         return;
     }
 
-    if (d->expire) {
+    if (d->expire || d->warn) {
         ngx_smtp_delivery_expire(d);
         return;
     }
@@ -346,7 +393,8 @@ ngx_smtp_delivery_mail(ngx_smtp_delivery_t *d)
     }
 
     if (d->header) {
-        ngx_smtp_header_init(d->header, d->route->conf->bounce_size, 0);
+        ngx_smtp_header_init(d->header, ngx_smtp_report_limit(d->home->conf),
+                             0);
     }
 
     ngx_smtp_data_encoder_init(&d->encoder);
@@ -504,7 +552,7 @@ ngx_smtp_delivery_slice(ngx_smtp_delivery_t *d, ngx_str_t *slice)
 
         if (rc == NGX_OK) {
 
-            if (d->report && ngx_smtp_bounce_slice(d, slice) == NGX_DONE) {
+            if (d->report && ngx_smtp_report_slice(d, slice) == NGX_DONE) {
                 d->part = NGX_SMTP_PART_TAIL;
             }
 
@@ -714,6 +762,11 @@ ngx_smtp_delivery_record(ngx_smtp_delivery_t *d)
         if (due) {
             ngx_smtp_store_report_deferred(d->report, now, due);
 
+        } else if (d->results[0].status > NGX_SMTP_RESULT_RELAYED
+                   && ngx_smtp_bounce_double(d, peer, now) == NGX_OK)
+        {
+            d->due = now;
+
         } else {
             ngx_smtp_store_reported(d->report, now);
             d->report = NULL;
@@ -723,6 +776,10 @@ ngx_smtp_delivery_record(ngx_smtp_delivery_t *d)
 
     } else {
         ngx_smtp_store_results(m, d->results, d->nresults, peer, now, due);
+
+        if (d->delayed) {
+            ngx_smtp_bounce_deferred(d, peer);
+        }
     }
 
     if (d->outstanding) {
@@ -744,7 +801,7 @@ ngx_smtp_delivery_record(ngx_smtp_delivery_t *d)
 static time_t
 ngx_smtp_delivery_due(ngx_smtp_delivery_t *d, time_t now)
 {
-    time_t                due;
+    time_t                due, until, clock;
     ngx_int_t             rc;
     ngx_uint_t            i, deferred;
     ngx_smtp_schedule_t  *s;
@@ -765,19 +822,20 @@ ngx_smtp_delivery_due(ngx_smtp_delivery_t *d, time_t now)
     }
 
     s = &d->route->schedule;
-    due = now;
+    clock = ngx_smtp_relay_age_now(d->relay);
+    due = clock;
 
     if (d->expire) {
         rc = NGX_DONE;
 
     } else if (d->report) {
         rc = ngx_smtp_schedule_next(s, d->report->created,
-                                    d->report->attempts + 1, now,
+                                    d->report->attempts + 1, clock,
                                     (uint32_t) ngx_random(), &due);
 
     } else {
         rc = ngx_smtp_schedule_next(s, d->message->received,
-                                    d->message->attempts + 1, now,
+                                    d->message->attempts + 1, clock,
                                     (uint32_t) ngx_random(), &due);
     }
 
@@ -792,10 +850,18 @@ ngx_smtp_delivery_due(ngx_smtp_delivery_t *d, time_t now)
         return 0;
     }
 
-    /* it may still be at work on it: not while its answer could come */
+    due += now - clock;
 
-    if (d->unknown && due < d->until) {
-        due = d->until;
+    /*
+     * It may still be at work on it: not while its answer could come.  A clock
+     * that was set back meanwhile makes that no longer.
+     */
+
+    if (d->unknown) {
+        until = now + (d->route->conf->data_timeout + 999) / 1000;
+        until = ngx_min(until, d->until);
+
+        due = ngx_max(due, until);
     }
 
     return due;
@@ -900,6 +966,11 @@ ngx_smtp_delivery_finish(ngx_smtp_delivery_t *d)
     relay = d->relay;
     report = (d->envelope != &d->reader->envelope);
 
+    if (d->delayed && m->npending) {
+        ngx_smtp_bounce_delay(d, "4.4.2 the connection was lost before it was "
+                                 "tried");
+    }
+
     ngx_smtp_delivery_free(d);
 
     if (r && due) {
@@ -970,10 +1041,11 @@ ngx_smtp_delivery_free(ngx_smtp_delivery_t *d)
         ngx_smtp_reader_close(d->reader);
     }
 
-    d->route->expiring -= d->expire;
+    d->route->expiring -= (d->expire || d->warn);
 
     ngx_queue_remove(&d->link);
 
+    ngx_smtp_route_postponed(d->message);
     ngx_smtp_relay_wake(d->relay);
 
     ngx_destroy_pool(d->pool);

@@ -59,7 +59,8 @@ ngx_smtp_sink_t  ngx_smtp_enqueue_sink = {
     ngx_smtp_enqueue_rcpt,
     ngx_smtp_enqueue_body,
     ngx_smtp_enqueue_commit,
-    ngx_smtp_enqueue_abort
+    ngx_smtp_enqueue_abort,
+    1
 };
 
 

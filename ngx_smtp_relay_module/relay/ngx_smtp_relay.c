@@ -36,8 +36,11 @@
 /* deliveries at a time that only give an expired message up, per queue */
 #define NGX_SMTP_RELAY_EXPIRING  4
 
-/* the timer looks at the wall clock at least so often, s: it may be set */
+/* the timer looks at the wall clock at least so often, s */
 #define NGX_SMTP_RELAY_LOOK      60
+
+/* the wall clock was set if it is off by more, ms */
+#define NGX_SMTP_RELAY_DRIFT     1000
 
 
 /* the upper layer of one store */
@@ -62,10 +65,12 @@ static void ngx_smtp_relay_wake_handler(ngx_event_t *ev);
 static void ngx_smtp_relay_run(ngx_smtp_relay_t *relay);
 static time_t ngx_smtp_route_run(ngx_smtp_route_t *route);
 static void ngx_smtp_route_expire(ngx_smtp_route_t *route);
+static time_t ngx_smtp_relay_key(ngx_smtp_relay_t *relay, time_t due);
+static void ngx_smtp_relay_clock(ngx_smtp_relay_t *relay);
 static ngx_uint_t ngx_smtp_route_expired(ngx_smtp_route_t *route,
     ngx_rbtree_node_t *node);
 static ngx_smtp_delivery_t *ngx_smtp_route_begin(ngx_smtp_route_t *route,
-    ngx_rbtree_node_t *node, ngx_uint_t expire);
+    ngx_rbtree_node_t *node, ngx_uint_t what);
 static ngx_smtp_message_t *ngx_smtp_route_item(ngx_rbtree_node_t *node,
     ngx_smtp_report_t **report);
 
@@ -74,6 +79,7 @@ ngx_smtp_relay_t *
 ngx_smtp_relay_start(ngx_smtp_relay_conf_t *conf, ngx_log_t *log)
 {
     ngx_pool_t              *pool;
+    ngx_time_t              *tp;
     ngx_uint_t               i;
     ngx_smtp_relay_t        *relay;
     ngx_smtp_route_t        *route;
@@ -96,6 +102,10 @@ ngx_smtp_relay_start(ngx_smtp_relay_conf_t *conf, ngx_log_t *log)
     relay->pool = pool;
     relay->log = log;
     relay->nroutes = conf->queues.nelts;
+
+    tp = ngx_timeofday();
+    relay->epoch = (int64_t) tp->sec * 1000 + tp->msec
+                   - (int64_t) ngx_current_msec;
 
     relay->routes = ngx_pcalloc(pool,
                                 relay->nroutes * sizeof(ngx_smtp_route_t));
@@ -336,7 +346,7 @@ ngx_smtp_route_insert(ngx_smtp_relay_t *relay, ngx_smtp_message_t *m,
     m->scheduled = 1;
     m->due.data = NGX_SMTP_DUE_MESSAGE;
 
-    ngx_smtp_due_insert(&route->due, &m->due, due);
+    ngx_smtp_due_insert(&route->due, &m->due, ngx_smtp_relay_key(relay, due));
 
     ngx_smtp_relay_wake(relay);
 }
@@ -359,9 +369,44 @@ ngx_smtp_route_insert_report(ngx_smtp_relay_t *relay, ngx_smtp_report_t *r,
     r->scheduled = 1;
     r->due.data = NGX_SMTP_DUE_REPORT;
 
-    ngx_smtp_due_insert(&route->reports->due, &r->due, due);
+    ngx_smtp_due_insert(&route->reports->due, &r->due,
+                        ngx_smtp_relay_key(relay, due));
 
     ngx_smtp_relay_wake(relay);
+}
+
+
+/* a time of the wall clock as it is now, on the clock of the schedules */
+
+static time_t
+ngx_smtp_relay_key(ngx_smtp_relay_t *relay, time_t due)
+{
+    return due - ngx_time() + ngx_smtp_relay_steady(relay);
+}
+
+
+/*
+ * A wall clock that is adjusted little by little is followed, so that both
+ * mean the same; one that was set is not.
+ */
+
+static void
+ngx_smtp_relay_clock(ngx_smtp_relay_t *relay)
+{
+    int64_t      epoch, off;
+    ngx_time_t  *tp;
+
+    tp = ngx_timeofday();
+
+    epoch = (int64_t) tp->sec * 1000 + tp->msec - (int64_t) ngx_current_msec;
+    off = epoch - relay->epoch;
+
+    if (off >= -NGX_SMTP_RELAY_DRIFT && off <= NGX_SMTP_RELAY_DRIFT) {
+        relay->epoch = epoch;
+        return;
+    }
+
+    relay->behind = ngx_min(relay->behind, off);
 }
 
 
@@ -461,6 +506,8 @@ ngx_smtp_relay_run(ngx_smtp_relay_t *relay)
         return;
     }
 
+    ngx_smtp_relay_clock(relay);
+
     next = NGX_SMTP_RELAY_LOOK;
 
     for (i = 0; i < relay->nroutes; i++) {
@@ -499,8 +546,10 @@ ngx_smtp_route_run(ngx_smtp_route_t *route)
             return NGX_SMTP_RELAY_LOOK;
         }
 
-        if (due > ngx_time()) {
-            return due - ngx_time();
+        now = ngx_smtp_relay_steady(route->relay);
+
+        if (due > now) {
+            return due - now;
         }
 
         if (!ngx_queue_empty(&route->idle)) {
@@ -560,12 +609,13 @@ ngx_smtp_route_next(ngx_smtp_route_t *route)
 
     for (n = 0; n < NGX_SMTP_RELAY_BATCH; n++) {
 
-        node = ngx_smtp_due_pop(&route->due, ngx_time());
+        node = ngx_smtp_due_pop(&route->due,
+                                ngx_smtp_relay_steady(route->relay));
         if (node == NULL) {
             return NULL;
         }
 
-        d = ngx_smtp_route_begin(route, node, 0);
+        d = ngx_smtp_route_begin(route, node, NGX_SMTP_DELIVERY_TRY);
         if (d) {
             return d;
         }
@@ -579,27 +629,42 @@ ngx_smtp_route_next(ngx_smtp_route_t *route)
 
 /*
  * The site is dead: messages at the front of the schedule that have expired
- * are given up.
+ * are given up, and senders are told of a delay.
  */
 
 static void
 ngx_smtp_route_expire(ngx_smtp_route_t *route)
 {
-    ngx_rbtree_node_t  *node;
+    ngx_uint_t           n, what;
+    ngx_rbtree_node_t   *node;
+    ngx_smtp_report_t   *r;
+    ngx_smtp_message_t  *m;
 
-    while (route->expiring < NGX_SMTP_RELAY_EXPIRING) {
+    for (n = 0; n < NGX_SMTP_RELAY_BATCH; n++) {
 
         node = ngx_smtp_due_first(&route->due);
 
-        if (node == NULL || ngx_smtp_due_at(node) > ngx_time()
-            || !ngx_smtp_route_expired(route, node))
+        if (node == NULL || route->expiring >= NGX_SMTP_RELAY_EXPIRING
+            || ngx_smtp_due_at(node) > ngx_smtp_relay_steady(route->relay))
         {
+            return;
+        }
+
+        m = ngx_smtp_route_item(node, &r);
+
+        if (ngx_smtp_route_expired(route, node)) {
+            what = NGX_SMTP_DELIVERY_EXPIRE;
+
+        } else if (r == NULL && ngx_smtp_bounce_delay_due(route, m)) {
+            what = NGX_SMTP_DELIVERY_WARN;
+
+        } else {
             return;
         }
 
         ngx_smtp_due_remove(&route->due, node);
 
-        (void) ngx_smtp_route_begin(route, node, 1);
+        (void) ngx_smtp_route_begin(route, node, what);
     }
 }
 
@@ -607,28 +672,30 @@ ngx_smtp_route_expire(ngx_smtp_route_t *route)
 static ngx_uint_t
 ngx_smtp_route_expired(ngx_smtp_route_t *route, ngx_rbtree_node_t *node)
 {
+    time_t               now;
     ngx_smtp_report_t   *r;
     ngx_smtp_message_t  *m;
 
     m = ngx_smtp_route_item(node, &r);
+    now = ngx_smtp_relay_age_now(route->relay);
 
     /* everything is tried once */
 
     if (r) {
         return r->attempts
                && ngx_smtp_schedule_expired(&route->schedule, r->created,
-                                            r->attempts, ngx_time());
+                                            r->attempts, now);
     }
 
     return m->attempts
            && ngx_smtp_schedule_expired(&route->schedule, m->received,
-                                        m->attempts, ngx_time());
+                                        m->attempts, now);
 }
 
 
 static ngx_smtp_delivery_t *
 ngx_smtp_route_begin(ngx_smtp_route_t *route, ngx_rbtree_node_t *node,
-    ngx_uint_t expire)
+    ngx_uint_t what)
 {
     ngx_smtp_report_t   *r;
     ngx_smtp_message_t  *m;
@@ -637,9 +704,11 @@ ngx_smtp_route_begin(ngx_smtp_route_t *route, ngx_rbtree_node_t *node,
 
     if (r) {
         r->scheduled = 0;
+        r->postponed = 0;
 
     } else {
         m->scheduled = 0;
+        m->postponed = 0;
     }
 
     if (m->hold) {
@@ -654,17 +723,63 @@ ngx_smtp_route_begin(ngx_smtp_route_t *route, ngx_rbtree_node_t *node,
 
         if (r) {
             r->scheduled = 1;
+            r->postponed = m->busy;
 
         } else {
             m->scheduled = 1;
+            m->postponed = m->busy;
         }
 
-        ngx_smtp_due_insert(&route->due, node, ngx_time() + 1);
+        ngx_smtp_due_insert(&route->due, node,
+                            ngx_smtp_relay_steady(route->relay) + 1);
 
         return NULL;
     }
 
-    return ngx_smtp_delivery_start(route, m, r, expire);
+    if (r && ngx_smtp_bounce_moot(r)) {
+        ngx_smtp_store_reported(r, ngx_time());
+
+        if (m->npending == 0) {
+            (void) ngx_smtp_store_done(m, ngx_time());
+        }
+
+        return NULL;
+    }
+
+    return ngx_smtp_delivery_start(route, m, r, what);
+}
+
+
+void
+ngx_smtp_route_postponed(ngx_smtp_message_t *m)
+{
+    ngx_queue_t        *q;
+    ngx_smtp_route_t   *route;
+    ngx_smtp_report_t  *r;
+
+    route = ngx_smtp_route_home(m);
+
+    if (m->scheduled && m->postponed) {
+        m->postponed = 0;
+        ngx_smtp_due_remove(&route->due, &m->due);
+        ngx_smtp_due_insert(&route->due, &m->due,
+                            ngx_smtp_relay_steady(route->relay));
+    }
+
+    for (q = ngx_queue_head(&m->reports);
+         q != ngx_queue_sentinel(&m->reports);
+         q = ngx_queue_next(q))
+    {
+        r = ngx_queue_data(q, ngx_smtp_report_t, link);
+
+        if (r->scheduled && r->postponed) {
+            route = r->data;
+            r->postponed = 0;
+            ngx_smtp_due_remove(&route->due, &r->due);
+            ngx_smtp_due_insert(&route->due, &r->due,
+                                ngx_smtp_relay_steady(route->relay));
+        }
+    }
 }
 
 
@@ -769,10 +884,13 @@ ngx_smtp_relay_stop(ngx_smtp_relay_t *relay)
 void
 ngx_smtp_relay_flush(ngx_smtp_relay_t *relay, ngx_smtp_queue_conf_t *queue)
 {
+    time_t              now;
     ngx_uint_t          i;
     ngx_smtp_due_t      due;
     ngx_smtp_route_t   *route;
     ngx_rbtree_node_t  *node;
+
+    now = ngx_smtp_relay_steady(relay);
 
     for (i = 0; i < relay->nroutes; i++) {
         route = &relay->routes[i];
@@ -787,12 +905,12 @@ ngx_smtp_relay_flush(ngx_smtp_relay_t *relay, ngx_smtp_queue_conf_t *queue)
 
         while ((node = ngx_smtp_due_first(&route->due)) != NULL) {
             ngx_smtp_due_remove(&route->due, node);
-            ngx_smtp_due_insert(&due, node, ngx_time());
+            ngx_smtp_due_insert(&due, node, now);
         }
 
         while ((node = ngx_smtp_due_first(&due)) != NULL) {
             ngx_smtp_due_remove(&due, node);
-            ngx_smtp_due_insert(&route->due, node, ngx_time());
+            ngx_smtp_due_insert(&route->due, node, now);
         }
     }
 

@@ -11,7 +11,8 @@
  * ngx_smtp_relay.c        schedule of each queue, connections, leaving
  * ngx_smtp_relay_conn.c   one connection and the dialogue on it
  * ngx_smtp_delivery.c     one attempt for a message or a report
- * ngx_smtp_bounce.c       what is reported to whom, and its text
+ * ngx_smtp_bounce.c       what is reported to whom
+ * ngx_smtp_report.c       a report as it is sent
  *
  * A relay is made once per worker and lives as long.  Configuration structures
  * are the caller's and live as long as the cycle.
@@ -68,7 +69,10 @@ struct ngx_smtp_queue_conf_s {
 
     ngx_array_t                      retry;       /* of time_t, s; >= 1 */
     time_t                           expire;      /* s */
+    time_t                           delay_warning;   /* s; 0: none */
     ngx_smtp_queue_conf_t           *report_queue;    /* NULL: itself */
+    ngx_str_t                        postmaster;  /* gets double bounces;
+                                                     empty: are dropped */
 
     ngx_msec_t                       connect_timeout;
     ngx_msec_t                       command_timeout;

@@ -30,6 +30,7 @@
 #include "ngx_smtp_client.h"
 #include "ngx_smtp_data.h"
 #include "ngx_smtp_due.h"
+#include "ngx_smtp_header.h"
 #include "ngx_smtp_schedule.h"
 #include "ngx_smtp_site.h"
 #include "ngx_smtp_store.h"
@@ -69,6 +70,11 @@ struct ngx_smtp_relay_s {
     ngx_queue_t               conns;
     ngx_queue_t               deliveries;
 
+    int64_t                   epoch;      /* wall clock less
+                                             ngx_current_msec, ms; a jump of
+                                             the clock does not change it */
+    int64_t                   behind;     /* the most by which the wall clock
+                                             was ever behind it, ms, <= 0 */
     ngx_msec_t                quiet;      /* leaving: nothing new until then */
     unsigned                  leaving:1;
     unsigned                  stopped:1;
@@ -84,7 +90,8 @@ struct ngx_smtp_route_s {
     ngx_smtp_site_conf_t      site_conf;
     ngx_smtp_site_t           site;
     ngx_queue_t               idle;       /* of ngx_smtp_conn_t */
-    ngx_uint_t                expiring;   /* deliveries that only give up */
+    ngx_uint_t                expiring;   /* deliveries that only give up, or
+                                             tell of a delay */
 };
 
 
@@ -129,12 +136,15 @@ struct ngx_smtp_delivery_s {
     ngx_uint_t                last;       /* .. up to before last */
     ngx_smtp_result_t        *results;    /* of this transaction */
     ngx_uint_t                nresults;
+    ngx_smtp_result_t        *delayed;    /* by recipient, status 0: none; NULL
+                                             while no delay is to be told */
+    ngx_str_t                 delayed_by; /* who gave the last of them */
 
     ngx_smtp_data_encoder_t   encoder;
     ngx_uint_t                part;       /* NGX_SMTP_PART_* */
     ngx_str_t                 top;        /* of a report */
     ngx_str_t                 tail;
-    void                     *header;     /* of a report: its scanner */
+    ngx_smtp_header_t        *header;     /* of a report: its scanner */
 
     ngx_msec_t                started;
     time_t                    due;        /* earliest of its deferrals, or 0 */
@@ -146,6 +156,7 @@ struct ngx_smtp_delivery_s {
     unsigned                  ignore:1;   /* verdicts: it starts again */
     unsigned                  again:1;    /* it did so once */
     unsigned                  expire:1;   /* only gives up */
+    unsigned                  warn:1;     /* only tells of a delay */
     unsigned                  full:1;     /* report with the whole original */
     unsigned                  outstanding:1;
     unsigned                  unknown:1;  /* end of data without answer */
@@ -171,6 +182,12 @@ void ngx_smtp_route_insert(ngx_smtp_relay_t *relay, ngx_smtp_message_t *m,
 void ngx_smtp_route_insert_report(ngx_smtp_relay_t *relay,
     ngx_smtp_report_t *r, time_t due);
 
+/*
+ * An attempt for m or one of its reports is over: what was due meanwhile and
+ * had to wait is due now, before the next attempt for the same.
+ */
+void ngx_smtp_route_postponed(ngx_smtp_message_t *m);
+
 /* Looks soon what is due, after the events at hand. */
 void ngx_smtp_relay_wake(ngx_smtp_relay_t *relay);
 
@@ -185,6 +202,23 @@ ngx_smtp_delivery_t *ngx_smtp_route_next(ngx_smtp_route_t *route);
 
 /* Seconds of a clock that does not jump. */
 #define ngx_smtp_relay_seconds()  ((time_t) (ngx_current_msec / 1000))
+
+/*
+ * The same as wall clock: what it would be had it not jumped since the relay
+ * was started.  The keys of schedules are of this clock.
+ */
+#define ngx_smtp_relay_steady(relay)                                          \
+    ((time_t) (((relay)->epoch + (int64_t) ngx_current_msec) / 1000))
+
+/*
+ * The now that ages are counted to: by the clock that was furthest behind when
+ * a message may have been received, so that none gets older by a jump in
+ * either direction.  Those that seem to come from the future have waited for
+ * as long as their retry intervals add up to (ngx_smtp_schedule.h).
+ */
+#define ngx_smtp_relay_age_now(relay)                                         \
+    ngx_min(ngx_time(),                                                       \
+            ngx_smtp_relay_steady(relay) + (time_t) ((relay)->behind / 1000))
 
 
 /* -- ngx_smtp_relay_conn.c ----------------------------------------------- */
@@ -218,8 +252,12 @@ void ngx_smtp_conn_close(ngx_smtp_conn_t *conn, ngx_uint_t quit);
  * An attempt for m, or for its report r; the caller has taken it out of the
  * schedule.  NULL: it could not be begun, and is scheduled again.
  */
+#define NGX_SMTP_DELIVERY_TRY     0
+#define NGX_SMTP_DELIVERY_EXPIRE  1     /* it is given up without a try */
+#define NGX_SMTP_DELIVERY_WARN    2     /* its sender is told of the delay */
+
 ngx_smtp_delivery_t *ngx_smtp_delivery_start(ngx_smtp_route_t *route,
-    ngx_smtp_message_t *m, ngx_smtp_report_t *r, ngx_uint_t expire);
+    ngx_smtp_message_t *m, ngx_smtp_report_t *r, ngx_uint_t what);
 
 /*
  * Prepares the next transaction: d->tx is for ngx_smtp_client_mail().
@@ -259,17 +297,52 @@ void ngx_smtp_delivery_drop(ngx_smtp_delivery_t *d, time_t due);
 void ngx_smtp_bounce_results(ngx_smtp_delivery_t *d,
     ngx_smtp_result_t *results, ngx_uint_t n, ngx_str_t *peer);
 
+/* Is a delay of this message to be told now?  1 or 0. */
+ngx_uint_t ngx_smtp_bounce_delay_due(ngx_smtp_route_t *route,
+    ngx_smtp_message_t *m);
+
+/* Keeps the deferred ones of d->results for ngx_smtp_bounce_delay(). */
+void ngx_smtp_bounce_deferred(ngx_smtp_delivery_t *d, ngx_str_t *peer);
+
 /*
- * The envelope and the text of d->report, from the reader's envelope and the
- * results.  Sets d->envelope, d->top, d->tail, d->full.  NGX_OK, NGX_ERROR.
+ * The attempt is over: makes the report on a delay if it is due and wanted.
+ * Recipients without result of this attempt get text as their reason.
  */
-ngx_int_t ngx_smtp_bounce_build(ngx_smtp_delivery_t *d);
+void ngx_smtp_bounce_delay(ngx_smtp_delivery_t *d, const char *text);
+
+/*
+ * d->report could not be delivered, d->results tell why.  NGX_OK: it goes to
+ * the postmaster now; NGX_DECLINED: it is to be dropped.
+ */
+ngx_int_t ngx_smtp_bounce_double(ngx_smtp_delivery_t *d, ngx_str_t *peer,
+    time_t now);
+
+/*
+ * Is it a report on a delay that is over, or to a postmaster who is not
+ * configured any more?  Its message must not be busy.  1 or 0.
+ */
+ngx_uint_t ngx_smtp_bounce_moot(ngx_smtp_report_t *r);
+
+
+/* -- ngx_smtp_report.c --------------------------------------------------- */
+
+/*
+ * The envelope and the text of d->report, from the reader's envelope, a look
+ * at the original, and the results.  Sets d->envelope, d->top, d->tail,
+ * d->full, d->header.  NGX_OK; NGX_AGAIN: d->reading is set, call it again
+ * when the reader calls; NGX_ERROR.
+ */
+ngx_int_t ngx_smtp_report_build(ngx_smtp_delivery_t *d);
+
+/* the most of a header section that is returned; bounce_size 0: no body */
+#define ngx_smtp_report_limit(qcf)                                            \
+    ((qcf)->bounce_size ? (qcf)->bounce_size : NGX_SMTP_RELAY_BOUNCE_SIZE)
 
 /*
  * Of a slice of the original, what belongs into the report: all of it, or only
  * the header section.  NGX_OK; NGX_DONE: this slice is the last.
  */
-ngx_int_t ngx_smtp_bounce_slice(ngx_smtp_delivery_t *d, ngx_str_t *slice);
+ngx_int_t ngx_smtp_report_slice(ngx_smtp_delivery_t *d, ngx_str_t *slice);
 
 
 #endif /* _NGX_SMTP_RELAY_PRIVATE_H_INCLUDED_ */

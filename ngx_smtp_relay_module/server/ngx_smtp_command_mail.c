@@ -109,6 +109,11 @@ ngx_smtp_session_ehlo(ngx_smtp_session_t *s)
         ngx_smtp_session_reply_line(s, 250, NULL, &keywords[i], 1);
     }
 
+    if (conf->sink->dsn) {
+        ngx_str_set(&line, "DSN");
+        ngx_smtp_session_reply_line(s, 250, NULL, &line, 1);
+    }
+
     line.data = buf;
 
     if (s->rules.offer_starttls && !s->rules.tls) {

@@ -29,6 +29,7 @@
 
 #define NGX_SMTP_SUMMARY_HOLD       1
 #define NGX_SMTP_SUMMARY_LARGE      2
+#define NGX_SMTP_SUMMARY_DELAY      4
 
 /* which parts follow number and time */
 #define NGX_SMTP_EVENT_HAS_REPORT   0x01
@@ -217,7 +218,7 @@ ngx_smtp_event_get(const ngx_smtp_log_record_t *r, ngx_smtp_event_t *e,
     if (parts & NGX_SMTP_EVENT_HAS_KIND) {
         e->kind = *p++;
 
-        if (e->kind == 0 || e->kind > NGX_SMTP_REPORT_SUCCESS) {
+        if (e->kind == 0 || e->kind > NGX_SMTP_REPORT_DOUBLE) {
             return NGX_ERROR;
         }
     }
@@ -321,7 +322,8 @@ ngx_smtp_summary_put(u_char *p, const ngx_smtp_summary_t *s)
     p = ngx_smtp_put32(p, s->attempts);
     p = ngx_smtp_put32(p, s->reports);
     p = ngx_smtp_put32(p, (s->hold ? NGX_SMTP_SUMMARY_HOLD : 0)
-                          | (s->large ? NGX_SMTP_SUMMARY_LARGE : 0));
+                          | (s->large ? NGX_SMTP_SUMMARY_LARGE : 0)
+                          | (s->delay_told ? NGX_SMTP_SUMMARY_DELAY : 0));
     p = ngx_smtp_put64(p, (uint64_t) s->offset);
     p = ngx_smtp_put64(p, (uint64_t) s->size);
     p = ngx_smtp_put64(p, (uint64_t) s->received);
@@ -372,6 +374,7 @@ ngx_smtp_summary_get(const ngx_smtp_log_record_t *r, ngx_smtp_summary_t *s)
     flags = ngx_smtp_get32(p + 20);
     s->hold = (flags & NGX_SMTP_SUMMARY_HOLD) ? 1 : 0;
     s->large = (flags & NGX_SMTP_SUMMARY_LARGE) ? 1 : 0;
+    s->delay_told = (flags & NGX_SMTP_SUMMARY_DELAY) ? 1 : 0;
     s->offset = (off_t) ngx_smtp_get64(p + 24);
     s->size = (off_t) ngx_smtp_get64(p + 32);
     s->received = (time_t) ngx_smtp_get64(p + 40);

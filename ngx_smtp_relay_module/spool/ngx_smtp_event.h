@@ -103,6 +103,7 @@ typedef struct {
     uint32_t                envelope;
     unsigned                hold:1;
     unsigned                large:1;
+    unsigned                delay_told:1;
 } ngx_smtp_summary_t;
 
 

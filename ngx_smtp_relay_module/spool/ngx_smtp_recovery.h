@@ -66,6 +66,7 @@ struct ngx_smtp_recovered_s {
     unsigned                      hold:1;
     unsigned                      large:1;
     unsigned                      done:1;   /* ended: skip it */
+    unsigned                      delay_told:1;
 };
 
 /*

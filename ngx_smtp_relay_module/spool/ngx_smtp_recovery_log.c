@@ -519,6 +519,7 @@ ngx_smtp_recovery_summary(ngx_smtp_recovery_ctx_t *r,
     m->nreports = s.reports;
     m->hold = s.hold;
     m->large = s.large;
+    m->delay_told = s.delay_told;
 
     if (m->final) {
         n = (s.nrcpts + 7) / 8;
@@ -742,12 +743,24 @@ ngx_smtp_recovery_report(ngx_smtp_recovery_ctx_t *r, ngx_smtp_recovered_t *m,
     u_char                        *p;
     size_t                         size;
     ngx_uint_t                     i;
-    ngx_smtp_recovered_report_t   *report, **place;
+    ngx_smtp_recovered_report_t   *report, *next, **place;
 
     place = ngx_smtp_recovery_report_find(m, e->report);
+    next = *place;
 
-    if (*place && (*place)->number == e->report) {
-        return NGX_OK;
+    if (next && next->number == e->report) {
+
+        /* only a failure report changes: into one to the postmaster */
+
+        if (e->kind != NGX_SMTP_REPORT_DOUBLE) {
+            return NGX_OK;
+        }
+
+        next = next->next;
+    }
+
+    if (e->kind == NGX_SMTP_REPORT_DELAY) {
+        m->delay_told = 1;
     }
 
     size = e->peer.len;
@@ -765,7 +778,7 @@ ngx_smtp_recovery_report(ngx_smtp_recovery_ctx_t *r, ngx_smtp_recovered_t *m,
         return NGX_ERROR;
     }
 
-    report->next = *place;
+    report->next = next;
     report->created = e->time;
     report->due_at = e->until;
     report->number = e->report;

@@ -44,6 +44,8 @@
 #define NGX_SMTP_REPORT_FAILURE     1
 #define NGX_SMTP_REPORT_DELAY       2
 #define NGX_SMTP_REPORT_SUCCESS     3
+#define NGX_SMTP_REPORT_DOUBLE      4       /* to the postmaster: a failure
+                                               report was not deliverable */
 
 
 typedef struct ngx_smtp_store_s    ngx_smtp_store_t;
@@ -90,6 +92,8 @@ struct ngx_smtp_report_s {
     uint16_t                attempts;
     unsigned                kind:4;     /* NGX_SMTP_REPORT_* */
     unsigned                scheduled:1;    /* the relay's */
+    unsigned                postponed:1;    /* the relay's: its message was in
+                                               an attempt when it was due */
     unsigned                busy:1;         /* the relay's: in an attempt */
 };
 
@@ -125,6 +129,11 @@ struct ngx_smtp_message_s {
     unsigned                outstanding:1;  /* the relay's: an end of data was
                                                sent, its answer is not in */
     unsigned                unknown_queue:1;    /* nobody here delivers it */
+    unsigned                postponed:1;    /* the relay's: was due while a
+                                               report was in an attempt */
+    unsigned                delay_told:1;   /* a delay report was made, for
+                                               ever; the relay also sets it
+                                               where none is wanted */
     unsigned                known:1;    /* the store's: was handed up */
     unsigned                awaited:1;  /* the store's: was outstanding when
                                            the worker began to leave */
@@ -276,6 +285,25 @@ void ngx_smtp_store_results(ngx_smtp_message_t *m, ngx_smtp_result_t *results,
 ngx_smtp_report_t *ngx_smtp_store_report(ngx_smtp_message_t *m,
     ngx_uint_t kind, ngx_smtp_result_t *results, ngx_uint_t n,
     ngx_str_t *peer, time_t now);
+
+/*
+ * A report on a delay: as ngx_smtp_store_report(), and recorded with it that
+ * this message had its one (m->delay_told).  NULL without memory, or while
+ * the disk is below min_free: then nothing was recorded, and a later attempt
+ * may make it.  results are those of recipients that were deferred.
+ */
+ngx_smtp_report_t *ngx_smtp_store_report_delay(ngx_smtp_message_t *m,
+    ngx_smtp_result_t *results, ngx_uint_t n, ngx_str_t *peer, time_t now);
+
+/*
+ * A failure report could not be delivered, for good: it becomes, in one
+ * record, a report of kind DOUBLE about that, due now, with the same number.
+ * Its first result is *failure (rcpt 0, which means the original's sender),
+ * those it had follow.  peer is who gave the failure.  NGX_ERROR without
+ * memory: nothing has changed.
+ */
+ngx_int_t ngx_smtp_store_report_double(ngx_smtp_report_t *r,
+    ngx_smtp_result_t *failure, ngx_str_t *peer, time_t now);
 
 /* A report's attempt failed for now. */
 void ngx_smtp_store_report_deferred(ngx_smtp_report_t *r, time_t now,

@@ -24,6 +24,10 @@ static void ngx_smtp_event_report(ngx_smtp_event_t *e, ngx_smtp_report_t *r,
 static void ngx_smtp_event_results(ngx_smtp_message_t *m,
     ngx_smtp_event_t *e, ngx_smtp_result_t *results, ngx_uint_t n,
     ngx_uint_t deferred);
+static void ngx_smtp_report_record(ngx_smtp_report_t *r, time_t now);
+static ngx_int_t ngx_smtp_report_fill(ngx_smtp_store_t *store,
+    ngx_smtp_report_t *r, ngx_smtp_result_t *results, ngx_uint_t n,
+    ngx_str_t *peer);
 static void ngx_smtp_message_set_final(ngx_smtp_message_t *m, ngx_uint_t i);
 static ngx_smtp_chunk_t *ngx_smtp_event_chunk(ngx_smtp_segment_t *seg,
     size_t size, ngx_uint_t final);
@@ -160,16 +164,137 @@ ngx_smtp_store_report(ngx_smtp_message_t *m, ngx_uint_t kind,
 }
 
 
+ngx_smtp_report_t *
+ngx_smtp_store_report_delay(ngx_smtp_message_t *m,
+    ngx_smtp_result_t *results, ngx_uint_t n, ngx_str_t *peer, time_t now)
+{
+    ngx_smtp_store_t   *store;
+    ngx_smtp_report_t  *r;
+
+    store = m->segment->store;
+
+    /*
+     * There is no room reserved for its record, and what is not recorded may
+     * be told twice.
+     */
+
+    if (ngx_smtp_store_ready(store, 0) != NGX_OK) {
+        return NULL;
+    }
+
+    r = ngx_smtp_report_create(store, m, results, n, peer);
+    if (r == NULL) {
+        return NULL;
+    }
+
+    m->nreports++;
+    m->delay_told = 1;
+
+    r->number = m->nreports;
+    r->kind = NGX_SMTP_REPORT_DELAY;
+    r->created = now;
+    r->due_at = now;
+
+    ngx_smtp_report_record(r, now);
+
+    return r;
+}
+
+
+ngx_int_t
+ngx_smtp_store_report_double(ngx_smtp_report_t *r,
+    ngx_smtp_result_t *failure, ngx_str_t *peer, time_t now)
+{
+    ngx_int_t           rc;
+    ngx_uint_t          n;
+    ngx_smtp_store_t   *store;
+    ngx_smtp_result_t  *list, *old;
+
+    store = r->message->segment->store;
+    old = r->results;
+    n = r->nresults + 1;
+
+    list = ngx_alloc(n * sizeof(ngx_smtp_result_t), store->log);
+    if (list == NULL) {
+        return NGX_ERROR;
+    }
+
+    list[0] = *failure;
+    list[0].rcpt = 0;
+
+    ngx_memcpy(&list[1], old, r->nresults * sizeof(ngx_smtp_result_t));
+
+    rc = ngx_smtp_report_fill(store, r, list, n, peer);
+
+    ngx_free(list);
+
+    if (rc != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    ngx_free(old);
+
+    r->kind = NGX_SMTP_REPORT_DOUBLE;
+    r->attempts = 0;
+    r->created = now;
+    r->due_at = now;
+
+    ngx_smtp_report_record(r, now);
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_smtp_report_record(ngx_smtp_report_t *r, time_t now)
+{
+    ngx_smtp_event_t  e;
+
+    ngx_smtp_event_report(&e, r, NGX_SMTP_LOG_REPORT, now);
+
+    e.peer = r->peer;
+    e.results = r->results;
+    e.nresults = r->nresults;
+
+    ngx_smtp_event_record(r->message->segment, &e);
+}
+
+
 /* A report with copies of its results, hanging on the message. */
 
 ngx_smtp_report_t *
 ngx_smtp_report_create(ngx_smtp_store_t *store, ngx_smtp_message_t *m,
     ngx_smtp_result_t *results, ngx_uint_t n, ngx_str_t *peer)
 {
+    ngx_smtp_report_t  *r;
+
+    r = ngx_smtp_cell_alloc(&store->reports, store->log);
+    if (r == NULL) {
+        return NULL;
+    }
+
+    if (ngx_smtp_report_fill(store, r, results, n, peer) != NGX_OK) {
+        ngx_smtp_cell_free(&store->reports, r);
+        return NULL;
+    }
+
+    r->message = m;
+    ngx_queue_insert_tail(&m->reports, &r->link);
+
+    return r;
+}
+
+
+/* One block of memory with copies; the one before is not freed. */
+
+static ngx_int_t
+ngx_smtp_report_fill(ngx_smtp_store_t *store, ngx_smtp_report_t *r,
+    ngx_smtp_result_t *results, ngx_uint_t n, ngx_str_t *peer)
+{
     size_t              size;
     u_char             *p;
     ngx_uint_t          i;
-    ngx_smtp_report_t  *r;
+    ngx_smtp_result_t  *copy;
 
     size = n * sizeof(ngx_smtp_result_t) + peer->len + 1;
 
@@ -177,36 +302,27 @@ ngx_smtp_report_create(ngx_smtp_store_t *store, ngx_smtp_message_t *m,
         size += ngx_min(results[i].text.len, NGX_SMTP_RESULT_TEXT);
     }
 
-    r = ngx_smtp_cell_alloc(&store->reports, store->log);
-    if (r == NULL) {
-        return NULL;
+    copy = ngx_alloc(size, store->log);
+    if (copy == NULL) {
+        return NGX_ERROR;
     }
 
-    r->results = ngx_alloc(size, store->log);
-    if (r->results == NULL) {
-        ngx_smtp_cell_free(&store->reports, r);
-        return NULL;
-    }
+    p = (u_char *) &copy[n];
 
-    p = (u_char *) &r->results[n];
-
+    r->results = copy;
     r->nresults = n;
     r->peer.len = peer->len;
     r->peer.data = p;
     p = ngx_cpymem(p, peer->data, peer->len);
 
     for (i = 0; i < n; i++) {
-        r->results[i] = results[i];
-        r->results[i].text.len = ngx_min(results[i].text.len,
-                                         NGX_SMTP_RESULT_TEXT);
-        r->results[i].text.data = p;
-        p = ngx_cpymem(p, results[i].text.data, r->results[i].text.len);
+        copy[i] = results[i];
+        copy[i].text.len = ngx_min(results[i].text.len, NGX_SMTP_RESULT_TEXT);
+        copy[i].text.data = p;
+        p = ngx_cpymem(p, results[i].text.data, copy[i].text.len);
     }
 
-    r->message = m;
-    ngx_queue_insert_tail(&m->reports, &r->link);
-
-    return r;
+    return NGX_OK;
 }
 
 
@@ -448,6 +564,21 @@ ngx_smtp_event_record(ngx_smtp_segment_t *seg, ngx_smtp_event_t *e)
     case NGX_SMTP_LOG_HOLD:
     case NGX_SMTP_LOG_RELEASE:
         final = 0;
+        break;
+
+    case NGX_SMTP_LOG_REPORT:
+
+        /* what was reserved is for one report on each recipient's end */
+
+        final = (e->kind != NGX_SMTP_REPORT_DELAY
+                 && e->kind != NGX_SMTP_REPORT_DOUBLE);
+        break;
+
+    case NGX_SMTP_LOG_REPORTED:
+
+        /* not before its REPORT */
+
+        final = (e->kind != NGX_SMTP_REPORT_DELAY);
         break;
 
     default:

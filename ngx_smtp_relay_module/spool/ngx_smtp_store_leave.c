@@ -334,6 +334,7 @@ ngx_smtp_own_summary(ngx_smtp_segment_t *seg, u_char *p,
     s->final_word = m->final_word;
     s->hold = m->hold;
     s->large = m->large;
+    s->delay_told = m->delay_told;
 
     for (q = ngx_queue_head(&m->reports);
          q != ngx_queue_sentinel(&m->reports);

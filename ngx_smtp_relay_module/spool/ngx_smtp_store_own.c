@@ -510,6 +510,7 @@ ngx_smtp_own_seal(ngx_smtp_segment_t *seg, time_t now)
         s->final_word = m->final_word;
         s->hold = m->hold;
         s->large = m->large;
+        s->delay_told = m->delay_told;
         s++;
 
         for (r = m->reports; r; r = r->next) {
@@ -668,6 +669,7 @@ ngx_smtp_own_insert_one(ngx_smtp_segment_t *seg, ngx_smtp_recovered_t *r)
     m->queue = queue;
     m->hold = r->hold;
     m->large = r->large;
+    m->delay_told = r->delay_told;
     m->unknown_queue = (m->queue >= store->conf->queues.nelts);
 
     if (m->final && r->final) {

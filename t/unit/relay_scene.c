@@ -23,6 +23,7 @@ ngx_uint_t             open_readers;
 ngx_uint_t             block_output;
 ngx_uint_t             not_ready;
 ngx_uint_t             timeouts_set;
+ngx_uint_t             disk_full;
 ngx_smtp_reader_t     *waiting_reader;
 ngx_smtp_relay_t      *relay;
 ngx_pool_t            *pool;
@@ -94,35 +95,94 @@ ngx_smtp_report_t *
 ngx_smtp_store_report(ngx_smtp_message_t *m, ngx_uint_t kind,
     ngx_smtp_result_t *results, ngx_uint_t n, ngx_str_t *peer, time_t now)
 {
-    ngx_uint_t       i;
-    test_message_t  *tm;
+    char               *text;
+    ngx_uint_t          i, k;
+    test_message_t     *tm;
+    ngx_smtp_report_t  *r;
+
+    static const char  *names[] = { "", "report", "delay", "success" };
 
     tm = (test_message_t *) m;
+    k = m->nreports++;
 
-    assert_int_equal(kind, NGX_SMTP_REPORT_FAILURE);
+    assert_in_range(k, 0, TEST_REPORTS - 1);
+    assert_in_range(kind, NGX_SMTP_REPORT_FAILURE, NGX_SMTP_REPORT_SUCCESS);
 
-    tm->report.message = m;
-    tm->report.kind = kind;
-    tm->report.results = tm->results;
-    tm->report.nresults = n;
-    tm->report.created = now;
-    tm->report.number = 7;
-    tm->report.peer = *peer;
-    tm->report.peer.data = (u_char *) "[192.0.2.1]:25";
-    tm->report.peer.len = strlen("[192.0.2.1]:25");
+    r = &tm->reports[k];
+
+    r->message = m;
+    r->kind = kind;
+    r->results = tm->results[k];
+    r->nresults = n;
+    r->created = now;
+    r->number = 7 + k;
+    r->peer.data = (u_char *) "[192.0.2.1]:25";
+    r->peer.len = strlen("[192.0.2.1]:25");
 
     for (i = 0; i < n; i++) {
-        tm->results[i] = results[i];
+        text = tm->text[k][i];
 
-        memcpy(tm->text[i], results[i].text.data, results[i].text.len);
-        tm->results[i].text.data = (u_char *) tm->text[i];
+        r->results[i] = results[i];
 
-        scene_note("report(%d)", (int) results[i].rcpt);
+        memcpy(text, results[i].text.data, results[i].text.len);
+        r->results[i].text.data = (u_char *) text;
+
+        scene_note("%s(%d)", names[kind], (int) results[i].rcpt);
     }
 
-    ngx_queue_insert_tail(&m->reports, &tm->report.link);
+    ngx_queue_insert_tail(&m->reports, &r->link);
 
-    return &tm->report;
+    return r;
+}
+
+
+ngx_smtp_report_t *
+ngx_smtp_store_report_delay(ngx_smtp_message_t *m,
+    ngx_smtp_result_t *results, ngx_uint_t n, ngx_str_t *peer, time_t now)
+{
+    ngx_uint_t  i;
+
+    if (disk_full) {
+        return NULL;
+    }
+
+    assert_false(m->delay_told);
+    assert_int_not_equal(n, 0);
+
+    for (i = 0; i < n; i++) {
+        assert_false(ngx_smtp_message_final(m, results[i].rcpt));
+        assert_int_equal(results[i].status, NGX_SMTP_RESULT_DEFERRED);
+    }
+
+    m->delay_told = 1;
+
+    return ngx_smtp_store_report(m, NGX_SMTP_REPORT_DELAY, results, n, peer,
+                                 now);
+}
+
+
+ngx_int_t
+ngx_smtp_store_report_double(ngx_smtp_report_t *r, ngx_smtp_result_t *failure,
+    ngx_str_t *peer, time_t now)
+{
+    static char  text[128];
+
+    assert_int_equal(r->kind, NGX_SMTP_REPORT_FAILURE);
+
+    memmove(&r->results[1], r->results,
+            r->nresults * sizeof(ngx_smtp_result_t));
+    memcpy(text, failure->text.data, failure->text.len);
+
+    r->results[0] = *failure;
+    r->results[0].text.data = (u_char *) text;
+    r->nresults++;
+    r->kind = NGX_SMTP_REPORT_DOUBLE;
+    r->attempts = 0;
+    r->created = now;
+
+    scene_note("double");
+
+    return NGX_OK;
 }
 
 
@@ -540,6 +600,7 @@ scene_setup(void **state)
     slow_reader = 0;
     block_output = 0;
     not_ready = 0;
+    disk_full = 0;
     open_readers = 0;
     waiting_reader = NULL;
     ngx_exiting = 0;
@@ -684,6 +745,27 @@ scene_say(ngx_uint_t i, const char *text)
 
     p->in.last = ngx_cpymem(p->in.last, text, strlen(text));
     p->handler(p, NGX_SMTP_PEER_READ);
+
+    scene_settle();
+}
+
+
+void
+scene_read(void)
+{
+    void               *at;
+    ngx_smtp_reader_t  *r;
+
+    r = waiting_reader;
+    at = r->ctx;
+
+    r->handler(r, NGX_OK);
+
+    /* no slice was asked for: it was opened */
+
+    if (waiting_reader == r && r->ctx == at) {
+        waiting_reader = NULL;
+    }
 
     scene_settle();
 }

@@ -28,15 +28,16 @@
 #define TEST_PEERS    8
 #define TEST_OUT      (256 * 1024)
 #define TEST_RCPTS    8
+#define TEST_REPORTS  4
 
 
 typedef struct {
     ngx_smtp_message_t    m;
     ngx_smtp_envelope_t   envelope;
     ngx_smtp_rcpt_t       rcpts[TEST_RCPTS];
-    ngx_smtp_report_t     report;
-    ngx_smtp_result_t     results[TEST_RCPTS];
-    char                  text[TEST_RCPTS][128];
+    ngx_smtp_report_t     reports[TEST_REPORTS];
+    ngx_smtp_result_t     results[TEST_REPORTS][TEST_RCPTS + 1];
+    char                  text[TEST_REPORTS][TEST_RCPTS][128];
     const char           *body;
     ngx_uint_t            ended;
     ngx_uint_t            readers;
@@ -66,6 +67,7 @@ extern ngx_uint_t             open_readers;
 extern ngx_uint_t             block_output;
 extern ngx_uint_t             not_ready;
 extern ngx_uint_t             timeouts_set;
+extern ngx_uint_t             disk_full;
 extern ngx_smtp_reader_t     *waiting_reader;
 extern ngx_smtp_relay_t      *relay;
 extern ngx_pool_t            *pool;
@@ -105,6 +107,9 @@ void scene_lose(ngx_uint_t i, ngx_uint_t failure);
 
 /* what was written to it since the last look */
 const char *scene_heard(ngx_uint_t i);
+
+/* what the waiting reader asked for is there */
+void scene_read(void);
 
 /* connects, greets, and answers EHLO */
 void scene_open_session(ngx_uint_t i, const char *ehlo);

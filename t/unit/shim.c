@@ -740,6 +740,13 @@ shim_time_set(time_t sec, ngx_uint_t msec)
 
 
 void
+shim_wall_set(time_t sec)
+{
+    shim_time.sec = sec;
+}
+
+
+void
 shim_time_advance(ngx_msec_t msec)
 {
     ngx_msec_t          target, step;

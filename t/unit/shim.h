@@ -62,6 +62,8 @@ void shim_alloc_fail_after(long n);
 
 /* time: of ngx_time(), ngx_timeofday() and ngx_current_msec */
 void shim_time_set(time_t sec, ngx_uint_t msec);
+/* the wall clock alone is set */
+void shim_wall_set(time_t sec);
 /* moves both clocks and runs the timers that are due, in order */
 void shim_time_advance(ngx_msec_t msec);
 

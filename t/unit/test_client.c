@@ -131,6 +131,26 @@ static test_script_t  test_list[] = {
         " ENVID=x+20y\r\n", "<250 ok\r\n", "=wait",
         ">RCPT TO:<c@d> NOTIFY=FAILURE,DELAY ORCPT=rfc822;c@d\r\n" } },
 
+    { "ORCPT where none came", OFF, { "a@b", { "c+x=y@d" }, 0, "" },
+      { HELLO("250-DSN\r\n"), "=ready", "M", ">MAIL FROM:<a@b>\r\n",
+        "<250 ok\r\n", "=wait",
+        ">RCPT TO:<c+x=y@d> ORCPT=rfc822;c+2Bx+3Dy@d\r\n" } },
+
+    { "ORCPT where none came, internationalized", OFF,
+      { "a@b", { "\303\266+x@d" }, 0, "un" },
+      { HELLO("250-SMTPUTF8\r\n250-DSN\r\n"), "=ready", "M",
+        ">MAIL FROM:<a@b> SMTPUTF8\r\n", "<250 ok\r\n", "=wait",
+        ">RCPT TO:<\303\266+x@d> ORCPT=utf-8;\\x{F6}\\x{2B}x@d\r\n" } },
+
+    { "ORCPT that came in UTF-8", OFF, { "a@b", { "c@d" }, 0, "o" },
+      { HELLO("250-DSN\r\n"), "=ready", "M", ">MAIL FROM:<a@b>\r\n",
+        "<250 ok\r\n", "=wait",
+        ">RCPT TO:<c@d> ORCPT=utf-8;\\x{F6}@\\x{20AC}\r\n" } },
+
+    { "nothing is told of a report", OFF, { "", { "c@d" }, 0, "v" },
+      { HELLO("250-DSN\r\n"), "=ready", "M", ">MAIL FROM:<>\r\n",
+        "<250 ok\r\n", "=wait", ">RCPT TO:<c@d> NOTIFY=NEVER\r\n" } },
+
     { "no parameters without their extensions", OFF,
       { "a@b", { "c@d" }, 100, "8ud" },
       { NOPIPE, "M", ">MAIL FROM:<a@b>\r\n", "<250 ok\r\n", "=wait",
@@ -721,6 +741,14 @@ test_prepare(test_ctx_t *ctx, test_tx_t *t)
         tx->envid = shim_str("x+20y");
         ctx->rcpts[0].notify = NGX_SMTP_NOTIFY_FAILURE|NGX_SMTP_NOTIFY_DELAY;
         ctx->rcpts[0].orcpt = shim_str("rfc822;c@d");
+    }
+
+    if (strchr(t->flags, 'o')) {
+        ctx->rcpts[0].orcpt = shim_str("utf-8;\303\266@\342\202\254");
+    }
+
+    if (strchr(t->flags, 'v')) {
+        ctx->rcpts[0].notify = NGX_SMTP_NOTIFY_NEVER;
     }
 
     tx->handler = test_told;

@@ -49,6 +49,7 @@ static void test_make_failure(ngx_smtp_dsn_t *d, ngx_smtp_dsn_rcpt_t *r);
 static void test_make_headers(ngx_smtp_dsn_t *d, ngx_smtp_dsn_rcpt_t *r);
 static void test_make_delay(ngx_smtp_dsn_t *d, ngx_smtp_dsn_rcpt_t *r);
 static void test_make_success(ngx_smtp_dsn_t *d, ngx_smtp_dsn_rcpt_t *r);
+static void test_make_double(ngx_smtp_dsn_t *d, ngx_smtp_dsn_rcpt_t *r);
 static void test_make_several(ngx_smtp_dsn_t *d, ngx_smtp_dsn_rcpt_t *r);
 static void test_make_utf8(ngx_smtp_dsn_t *d, ngx_smtp_dsn_rcpt_t *r);
 static void test_make_utf8_rcpt(ngx_smtp_dsn_t *d, ngx_smtp_dsn_rcpt_t *r);
@@ -84,6 +85,7 @@ static test_report_t  test_reports[] = {
     { "headers", test_make_headers },
     { "delay", test_make_delay },
     { "success", test_make_success },
+    { "double", test_make_double },
     { "several", test_make_several },
     { "utf8", test_make_utf8 },
     { "utf8-rcpt", test_make_utf8_rcpt },
@@ -163,6 +165,22 @@ test_make_success(ngx_smtp_dsn_t *d, ngx_smtp_dsn_rcpt_t *r)
     r->result = NGX_SMTP_DSN_RELAYED;
     r->code = 250;
     r->text = shim_str("2.0.0 queued as 123");
+}
+
+
+static void
+test_make_double(ngx_smtp_dsn_t *d, ngx_smtp_dsn_rcpt_t *r)
+{
+    test_make(d, r);
+
+    d->kind = NGX_SMTP_DSN_DOUBLE;
+    d->sender = shim_str("postmaster@example.com");
+    d->nrcpts = 2;
+    r[1] = r[0];
+    r[1].remote.len = 0;
+    r[1].attempted = 0;
+    r[0].mailbox = shim_str("alice@example.com");
+    r[0].text = shim_str("5.7.1 no reports here");
 }
 
 

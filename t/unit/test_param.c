@@ -208,6 +208,22 @@ test_rcpt(void **state)
                                      out), NGX_OK);
     assert_int_equal(test_rcpt_parse("TO:<\xc3@b>", NGX_SMTP_PATH_UTF8, out),
                      NGX_SMTP_REPLY_BAD_RCPT);
+
+    /* octets of UTF-8 in ORCPT: of their type, and with SMTPUTF8, only */
+
+    assert_int_equal(test_rcpt_parse("TO:<a@b> ORCPT=utf-8;\xc3\xa4@b",
+                                     NGX_SMTP_PATH_UTF8, out), NGX_OK);
+    assert_string_equal(out, "a@b orcpt:utf-8;\xc3\xa4@b");
+    assert_int_equal(test_rcpt_parse("TO:<a@b> ORCPT=utf-8;\xc3\xa4@b", 0,
+                                     out), BAD);
+    assert_int_equal(test_rcpt_parse("TO:<a@b> ORCPT=rfc822;\xc3\xa4@b",
+                                     NGX_SMTP_PATH_UTF8, out), BAD);
+    assert_int_equal(test_rcpt_parse("TO:<a@b> ORCPT=utf-8;\xc3@b",
+                                     NGX_SMTP_PATH_UTF8, out), BAD);
+    assert_int_equal(test_rcpt_parse("TO:<a@b> ORCPT=utf-8;\xc3\xa4=b",
+                                     NGX_SMTP_PATH_UTF8, out), BAD);
+    assert_int_equal(test_rcpt_parse("TO:<a@b> ORCPT=utf-8;",
+                                     NGX_SMTP_PATH_UTF8, out), BAD);
 }
 
 

@@ -245,6 +245,12 @@ test_clock_back(void **state)
 
     assert_false(ngx_smtp_schedule_expired(&test_schedule, NOW + 86400, 1,
                                            NOW));
+    assert_false(ngx_smtp_schedule_older(&test_schedule, NOW + 86400, 1,
+                                         NOW, 1));
+    assert_false(ngx_smtp_schedule_older(&test_schedule, NOW - 100, 1, NOW,
+                                         101));
+    assert_true(ngx_smtp_schedule_older(&test_schedule, NOW - 100, 1, NOW,
+                                        100));
     assert_true(ngx_smtp_schedule_expired(&test_schedule, NOW + 86400, 60,
                                           NOW));
 }

@@ -39,6 +39,7 @@ static void test_busy_pool(void **state);
 static void test_space(void **state);
 static void test_roll(void **state);
 static void test_events(void **state);
+static void test_reports(void **state);
 static void test_log_fails(void **state);
 static void test_read(void **state);
 static void test_read_closed(void **state);
@@ -517,6 +518,119 @@ test_events(void **state)
     env_time(300);
     assert_int_equal(w->nmessages, 1);
     assert_int_equal(w->messages[0]->hold, 0);
+    env_stop(w);
+}
+
+
+static void
+test_reports(void **state)
+{
+    ngx_str_t            peer;
+    env_mail_t           mail[2];
+    ngx_uint_t           i, pass;
+    env_worker_t        *w;
+    ngx_smtp_report_t   *r;
+    ngx_smtp_result_t    results[2], failure;
+    ngx_smtp_message_t  *m;
+
+    w = env_start(0, NULL);
+    env_time(300);
+
+    for (i = 0; i < 2; i++) {
+        env_mail(&mail[i], "internet", 2, 1000, i);
+        assert_int_equal(env_accepted(w, &mail[i]), NGX_OK);
+    }
+
+    /* 0: its delay is told, once and for ever; not on a full disk */
+
+    m = env_find(w, 0);
+    peer = shim_str("peer");
+
+    for (i = 0; i < 2; i++) {
+        results[i].rcpt = i;
+        results[i].status = NGX_SMTP_RESULT_DEFERRED;
+        results[i].code = 450;
+        results[i].text = shim_str("4.2.0 later");
+    }
+
+    ngx_smtp_store_results(m, results, 2, &peer, ngx_time(),
+                           ngx_time() + 500);
+
+    w->conf.min_free = 1024 * 1024;
+    env_free = 1024;
+    env_time(1500);
+    assert_null(ngx_smtp_store_report_delay(m, results, 2, &peer,
+                                            ngx_time()));
+    assert_int_equal(m->delay_told, 0);
+    assert_int_equal(m->nreports, 0);
+
+    env_free = 4 * 1024 * 1024;
+    env_result(m, 1, NGX_SMTP_RESULT_DELIVERED, 0);
+    env_time(1500);
+
+    r = ngx_smtp_store_report_delay(m, results, 1, &peer, ngx_time());
+    assert_non_null(r);
+    assert_int_equal(r->kind, NGX_SMTP_REPORT_DELAY);
+    assert_int_equal(m->delay_told, 1);
+    ngx_smtp_store_reported(r, ngx_time());
+
+    /* 1: a failure report becomes one to the postmaster */
+
+    m = env_find(w, 1);
+
+    results[0].rcpt = 1;
+    results[0].status = NGX_SMTP_RESULT_FAILED;
+    results[0].code = 550;
+    results[0].text = shim_str("5.1.1 no such user");
+    ngx_smtp_store_results(m, results, 1, &peer, ngx_time(), 0);
+    r = ngx_smtp_store_report(m, NGX_SMTP_REPORT_FAILURE, results, 1, &peer,
+                              ngx_time());
+    assert_non_null(r);
+    ngx_smtp_store_report_deferred(r, ngx_time(), ngx_time() + 60);
+
+    failure.rcpt = 0;
+    failure.status = NGX_SMTP_RESULT_FAILED;
+    failure.code = 554;
+    failure.text = shim_str("5.7.1 no reports here");
+    peer = shim_str("other");
+    assert_int_equal(ngx_smtp_store_report_double(r, &failure, &peer,
+                                                  ngx_time()),
+                     NGX_OK);
+    assert_int_equal(r->attempts, 0);
+
+    for (pass = 0; pass < 2; pass++) {
+        env_stop(w);
+
+        w = env_start(0, NULL);
+        env_time(300);
+
+        m = env_find(w, 0);
+        assert_non_null(m);
+        assert_int_equal(m->delay_told, 1);
+        assert_int_equal(m->nreports, 1);
+        assert_true(ngx_queue_empty(&m->reports));
+
+        m = env_find(w, 1);
+        assert_non_null(m);
+        assert_int_equal(m->delay_told, 0);
+        assert_int_equal(m->nreports, 1);
+        assert_false(ngx_queue_empty(&m->reports));
+        r = ngx_queue_data(ngx_queue_head(&m->reports), ngx_smtp_report_t,
+                           link);
+        assert_ptr_equal(ngx_queue_next(&r->link), &m->reports);
+        assert_int_equal(r->kind, NGX_SMTP_REPORT_DOUBLE);
+        assert_int_equal(r->number, 1);
+        assert_int_equal(r->attempts, 0);
+        assert_int_equal(r->nresults, 2);
+        assert_int_equal(r->results[0].rcpt, 0);
+        assert_str_equal(&r->results[0].text, "5.7.1 no reports here");
+        assert_int_equal(r->results[1].rcpt, 1);
+        assert_str_equal(&r->results[1].text, "5.1.1 no such user");
+        assert_str_equal(&r->peer, "other");
+    }
+
+    ngx_smtp_store_reported(r, ngx_time());
+    assert_true(ngx_queue_empty(&m->reports));
     env_stop(w);
 }
 
@@ -1052,6 +1166,8 @@ main(void)
         cmocka_unit_test_setup_teardown(test_space, env_setup, env_teardown),
         cmocka_unit_test_setup_teardown(test_roll, env_setup, env_teardown),
         cmocka_unit_test_setup_teardown(test_events, env_setup, env_teardown),
+        cmocka_unit_test_setup_teardown(test_reports, env_setup,
+                                        env_teardown),
         cmocka_unit_test_setup_teardown(test_log_fails, env_setup,
                                         env_teardown),
         cmocka_unit_test_setup_teardown(test_read, env_setup, env_teardown),
