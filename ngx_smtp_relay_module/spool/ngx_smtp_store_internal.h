@@ -62,6 +62,7 @@
 #define NGX_SMTP_CHUNK_SIZE         4096
 #define NGX_SMTP_READ_SIZE          65536
 #define NGX_SMTP_SLICE_STEP         32
+#define NGX_SMTP_UNLINK_STEP        4       /* large bodies in one go */
 #define NGX_SMTP_MAX_ATTEMPTS       65535
 
 

@@ -275,13 +275,16 @@ ngx_smtp_upkeep_prepare(ngx_smtp_upkeep_t *u)
         break;
 
     case ngx_smtp_upkeep_unlink:
-        u->bodies = ngx_alloc(seg->dead_synced * sizeof(uint32_t),
-                              store->log);
+
+        /* the segment takes no batch meanwhile: a few at a time */
+
+        u->nbodies = ngx_min(seg->dead_synced, NGX_SMTP_UNLINK_STEP);
+
+        u->bodies = ngx_alloc(u->nbodies * sizeof(uint32_t), store->log);
         if (u->bodies == NULL) {
             return NGX_ERROR;
         }
 
-        u->nbodies = seg->dead_synced;
         ngx_memcpy(u->bodies, seg->dead, u->nbodies * sizeof(uint32_t));
         break;
 
