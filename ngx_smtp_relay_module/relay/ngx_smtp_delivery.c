@@ -687,10 +687,10 @@ ngx_smtp_delivery_done(ngx_smtp_delivery_t *d, ngx_uint_t lost)
 
         /*
          * those that were not tried go on another connection; not at once when
-         * this one got us nowhere
+         * this one got us nowhere, or before an answer that may still come
          */
 
-        if (d->progress) {
+        if (d->progress && !d->unknown) {
             d->due = ngx_time();
         }
     }
@@ -750,7 +750,9 @@ ngx_smtp_delivery_record(ngx_smtp_delivery_t *d)
 
     due = ngx_smtp_delivery_due(d, now);
 
-    if (due && (d->due == 0 || due < d->due)) {
+    /* an answer that may still come is waited for by all that is left */
+
+    if (due && (d->due == 0 || due < d->due || d->unknown)) {
         d->due = due;
     }
 

@@ -53,6 +53,7 @@ static void test_tls_require(void **state);
 static void test_replaced(void **state);
 static void test_replaced_421(void **state);
 static void test_transactions(void **state);
+static void test_transactions_unknown(void **state);
 static void test_slow_reader(void **state);
 static void test_blocked(void **state);
 static void test_leave(void **state);
@@ -598,6 +599,35 @@ test_transactions(void **state)
 }
 
 
+/* an answer that may still come is waited for, whatever else is left */
+
+static void
+test_transactions_unknown(void **state)
+{
+    ngx_uint_t       i;
+    test_message_t  *tm;
+
+    qcf.max_rcpts = 1;
+
+    for (i = 0; i < 2; i++) {
+        tm = scene_submit("a@from.test", "x\r\n", 3, "b@to.test", "c@to.test",
+                          "d@to.test");
+        scene_settle();
+        scene_open_session(i, pipelining);
+
+        scene_say(i, "250 ok\r\n250 ok\r\n354 go\r\n");
+        scene_say(i, i ? "450 4.2.0 later\r\n" : "250 ok\r\n");
+
+        scene_say(i, "250 ok\r\n250 ok\r\n354 go\r\n");
+        scene_lose(i, NGX_SMTP_PEER_CLOSED);
+
+        assert_true(tm->m.scheduled);
+        assert_int_equal(tm->m.due_at, ngx_time() + 600);
+        assert_int_equal(npeers, i + 1);
+    }
+}
+
+
 static void
 test_slow_reader(void **state)
 {
@@ -969,6 +999,8 @@ main(void)
                                         scene_teardown),
         cmocka_unit_test_setup_teardown(test_transactions, scene_setup,
                                         scene_teardown),
+        cmocka_unit_test_setup_teardown(test_transactions_unknown,
+                                        scene_setup, scene_teardown),
         cmocka_unit_test_setup_teardown(test_slow_reader, scene_setup,
                                         scene_teardown),
         cmocka_unit_test_setup_teardown(test_blocked, scene_setup,
