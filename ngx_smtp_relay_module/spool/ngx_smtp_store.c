@@ -268,8 +268,9 @@ ngx_smtp_store_stop_segment(ngx_smtp_segment_t *seg, ngx_uint_t seal)
 static void
 ngx_smtp_store_settle(ngx_smtp_segment_t *seg)
 {
-    ngx_queue_t         *q;
+    ngx_queue_t         *q, *rq;
     ngx_smtp_event_t     e;
+    ngx_smtp_report_t   *r;
     ngx_smtp_message_t  *m;
 
     if (seg->outstanding == 0) {
@@ -298,6 +299,18 @@ ngx_smtp_store_settle(ngx_smtp_segment_t *seg)
         e.attempts = m->attempts;
 
         ngx_smtp_event_record(seg, &e);
+
+        /* it may have been the answer to one of its reports */
+
+        for (rq = ngx_queue_head(&m->reports);
+             rq != ngx_queue_sentinel(&m->reports);
+             rq = ngx_queue_next(rq))
+        {
+            r = ngx_queue_data(rq, ngx_smtp_report_t, link);
+
+            ngx_smtp_store_report_deferred(r, ngx_time(),
+                                           ngx_max(r->due_at, m->due_at));
+        }
     }
 
     seg->outstanding = 0;

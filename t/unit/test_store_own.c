@@ -53,6 +53,7 @@ typedef struct {
 
 static void test_leave(void **state);
 static void test_leave_outstanding(void **state);
+static void test_stop_report(void **state);
 static void test_leave_accept(void **state);
 static void test_leave_reading(void **state);
 static void test_leave_in_flight(void **state);
@@ -261,6 +262,57 @@ test_leave_outstanding(void **state)
 
     env_stop(a);
     env_stop(b);
+}
+
+
+/* a report whose answer never came is not sent again before it may be */
+
+static void
+test_stop_report(void **state)
+{
+    time_t               until;
+    ngx_str_t            peer;
+    env_mail_t           mail;
+    env_worker_t        *w;
+    ngx_queue_t         *q;
+    ngx_smtp_result_t    result;
+    ngx_smtp_report_t   *r;
+    ngx_smtp_message_t  *m;
+
+    w = env_start(0, NULL);
+    env_time(300);
+
+    env_mail(&mail, "internet", 1, 1000, 1);
+    assert_int_equal(env_accepted(w, &mail), NGX_OK);
+    m = env_find(w, 1);
+
+    result.rcpt = 0;
+    result.status = NGX_SMTP_RESULT_FAILED;
+    result.code = 550;
+    result.text = shim_str("5.1.1 nobody");
+    peer = shim_str("mx.example.org[192.0.2.2]:25");
+
+    ngx_smtp_store_results(m, &result, 1, &peer, ngx_time(), 0);
+    assert_non_null(ngx_smtp_store_report(m, NGX_SMTP_REPORT_FAILURE, &result,
+                                          1, &peer, ngx_time()));
+
+    until = ngx_time() + 600;
+    ngx_smtp_message_outstanding(m, 1, until);
+
+    env_stop(w);
+
+    w = env_start(0, NULL);
+    env_time(300);
+
+    m = env_find(w, 1);
+    assert_non_null(m);
+    assert_false(ngx_queue_empty(&m->reports));
+
+    q = ngx_queue_head(&m->reports);
+    r = ngx_queue_data(q, ngx_smtp_report_t, link);
+    assert_int_equal(r->due_at, until);
+
+    env_stop(w);
 }
 
 
@@ -1031,6 +1083,8 @@ main(void)
     const struct CMUnitTest  tests[] = {
         cmocka_unit_test_setup_teardown(test_leave, env_setup, env_teardown),
         cmocka_unit_test_setup_teardown(test_leave_outstanding, env_setup,
+                                        env_teardown),
+        cmocka_unit_test_setup_teardown(test_stop_report, env_setup,
                                         env_teardown),
         cmocka_unit_test_setup_teardown(test_leave_accept, env_setup,
                                         env_teardown),
