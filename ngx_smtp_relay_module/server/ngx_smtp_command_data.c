@@ -532,6 +532,45 @@ ngx_smtp_session_message_done(ngx_smtp_session_t *s, ngx_int_t rc)
 }
 
 
+void
+ngx_smtp_session_log_transaction(ngx_smtp_session_t *s,
+    ngx_smtp_transaction_t *txn)
+{
+    size_t              len;
+    ngx_smtp_passed_t  *passed;
+
+    if (txn->log_handler) {
+        txn->log_handler(txn);
+    }
+
+    if (txn->passed.tries == 0) {
+        return;
+    }
+
+    /* for variables of the session, in one piece of memory */
+
+    passed = s->passed;
+
+    if (passed == NULL) {
+        passed = ngx_palloc(s->connection->pool, sizeof(ngx_smtp_passed_t)
+                                                 + NGX_SOCKADDR_STRLEN);
+        if (passed == NULL) {
+            return;
+        }
+
+        s->passed = passed;
+    }
+
+    *passed = txn->passed;
+
+    len = ngx_min(txn->passed.addr.len, NGX_SOCKADDR_STRLEN);
+
+    passed->addr.data = (u_char *) (passed + 1);
+    passed->addr.len = len;
+    ngx_memcpy(passed->addr.data, txn->passed.addr.data, len);
+}
+
+
 /*
  * The fields above the message: Received (RFC 5321 section 4.4), and for a
  * submission Date and Message-ID, if it has none (RFC 6409 section 8).

@@ -1164,45 +1164,6 @@ ngx_smtp_session_end_transaction(ngx_smtp_session_t *s)
 }
 
 
-void
-ngx_smtp_session_log_transaction(ngx_smtp_session_t *s,
-    ngx_smtp_transaction_t *txn)
-{
-    size_t              len;
-    ngx_smtp_passed_t  *passed;
-
-    if (txn->log_handler) {
-        txn->log_handler(txn);
-    }
-
-    if (txn->passed.tries == 0) {
-        return;
-    }
-
-    /* for variables of the session, in one piece of memory */
-
-    passed = s->passed;
-
-    if (passed == NULL) {
-        passed = ngx_palloc(s->connection->pool, sizeof(ngx_smtp_passed_t)
-                                                 + NGX_SOCKADDR_STRLEN);
-        if (passed == NULL) {
-            return;
-        }
-
-        s->passed = passed;
-    }
-
-    *passed = txn->passed;
-
-    len = ngx_min(txn->passed.addr.len, NGX_SOCKADDR_STRLEN);
-
-    passed->addr.data = (u_char *) (passed + 1);
-    passed->addr.len = len;
-    ngx_memcpy(passed->addr.data, txn->passed.addr.data, len);
-}
-
-
 static void
 ngx_smtp_session_finalize(ngx_smtp_session_t *s, ngx_uint_t rc)
 {
