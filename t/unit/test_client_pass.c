@@ -34,7 +34,8 @@ static void
 on_verdict(void *data, ngx_uint_t i, ngx_smtp_verdict_t *v)
 {
     sprintf(told + strlen(told), "%u:%u/%u ", (unsigned) i,
-            (unsigned) v->code, (unsigned) (v->stage - NGX_SMTP_CLIENT_ST_MAIL));
+            (unsigned) v->code,
+            (unsigned) (v->stage - NGX_SMTP_CLIENT_ST_MAIL));
 }
 
 
