@@ -19,7 +19,9 @@ my $root = $Test::SMTPRelay::REPO;
 
 my %tests = ('quickstart' => sub { quickstart(@_) },
     'submission-redis' => sub { submission(@_) },
-    'inbound-domains' => sub { inbound(@_) });
+    'inbound-domains' => sub { inbound(@_) },
+    'pass-submission' => sub { pass_submission(@_) },
+    'pass-tenants' => sub { pass_tenants(@_) });
 
 my @names = sort map { m!([^/]+)\.conf$! } glob "$root/conf-examples/*.conf";
 
@@ -46,6 +48,7 @@ for my $name (@names) {
     $t->write_file('domains.map', "example.com 1;\n");
     $t->write_file('recipients.map', "info\@example.org 1;\n");
     $t->write_file('redis-password.conf', "password \"secret\";\n");
+    $t->write_file('exchange-ca.pem', slurp($t->dir() . '/test.crt'));
 
     my $conf = localize($t, slurp("$root/conf-examples/$name.conf"));
 
@@ -144,6 +147,75 @@ sub inbound {
 }
 
 
+sub pass_submission {
+    my ($t) = @_;
+
+    my $redis = $t->redis('10_0_0_21_6379');
+    $redis->account('alice@example.com', 'wonderland',
+        senders => 'alice@example.com');
+
+    # of the cluster the backup is up, and offers XCLIENT
+
+    my $sink = $t->sink('10_0_0_13_25', ehlo => [ 'XCLIENT ADDR LOGIN' ],
+        replies => { XCLIENT => '220 again' });
+
+    $t->run();
+
+    refused($t, 'p587', 530, 'pass-submission: before TLS');
+    refused($t, 'p465', 530, 'pass-submission: without login', tls => 1);
+
+    my $c = $t->client('p465', tls => 1);
+
+    $c->cmd('EHLO client.example');
+    is(($c->auth_plain('alice@example.com', 'wonderland'))[0], 235,
+        'pass-submission: login');
+    is(($c->send_message('alice@example.com', 'carol@example.net',
+        "Subject: example\r\n\r\ntext\r\n"))[1], '2.0.0 taken',
+        'pass-submission: passed');
+    is(join(' ', grep { /XCLIENT/ } $sink->commands()),
+        '1 XCLIENT ADDR=127.0.0.1 LOGIN=alice@example.com',
+        'pass-submission: XCLIENT');
+
+    # none is up
+
+    $sink->stop();
+
+    like(($c->send_message('alice@example.com', 'carol@example.net',
+        "Subject: example\r\n\r\ntext\r\n"))[1], qr/^2\.0\.0 Ok: queued as/,
+        'pass-submission: spooled');
+}
+
+
+sub pass_tenants {
+    my ($t) = @_;
+
+    my $one = $t->sink('10_0_1_2_25');
+    my $two = $t->sink('10_0_2_1_25');
+    my $exchange = $t->sink('10_0_3_1_587', ehlo => [ 'AUTH LOGIN PLAIN' ],
+        tls => [ $t->gen_cert('exchange-ca', 'exchange.example.com') ]);
+
+    $t->run();
+
+    refused($t, 'p25', 550, 'pass-tenants');
+
+    my $c = $t->client('p25');
+
+    $c->cmd('EHLO client.example');
+    $c->cmd('MAIL FROM:<carol@example.edu>');
+    $c->check('RCPT TO:<a@one.example>', 250, 'pass-tenants: the first');
+    $c->check('RCPT TO:<a@two.example>', 452, 'pass-tenants: not both');
+    $c->cmd('DATA');
+    $c->check("x\r\n.", 250, 'pass-tenants: passed');
+    is(($c->send_message('carol@example.edu', 'a@two.example',
+        "x\r\n"))[0], 250, 'pass-tenants: the second');
+    is($one->messages() . ' ' . $two->messages(), '1 1',
+        'pass-tenants: each his own');
+    $c->quit();
+
+    refused($t, '10_0_0_5_2525', 550, 'pass-tenants: not one of ours');
+}
+
+
 # a stranger's mail to a stranger
 
 sub refused {
@@ -176,7 +248,7 @@ sub localize {
     $conf =~ s{^(\s*listen\s+)(?:127\.0\.0\.1:)?(\d+)(?=[\s;])}
               {${1}127.0.0.1:%%PORT_p$2%%}mg;
 
-    $conf =~ s{^(\s*(?:listen|server|next_hop)\s+)(\d+\.\d+\.\d+\.\d+):(\d+)}
+    $conf =~ s{^(\s*(?:listen|server|next_hop|smtp_pass)\s+)(\d+\.\d+\.\d+\.\d+):(\d+)}
               { my ($head, $name) = ($1, "$2_$3");
                 $name =~ tr/./_/;
                 "${head}127.0.0.1:%%PORT_$name%%" }mge;

@@ -23,6 +23,8 @@
  *                 would have been returned; until then nothing more is fed
  *   NGX_ERROR     refused; txn->reply is the answer
  *
+ * fields is set before body is called with the end of the header in content.
+ *
  * The transaction lives in its own pool.  The server destroys it with
  * ngx_smtp_transaction_free() after an answered commit.  abort() gives it to
  * the sink: the sink frees it at once, or when its work in flight has ended,
@@ -63,11 +65,34 @@ struct ngx_smtp_sink_s {
 };
 
 
-/* what a sink answers: a row of the reply table and what follows its text */
+/*
+ * What a sink answers: a row of the reply table and what follows its text; or,
+ * if code is not 0, the words of a peer, which are sanitized when written.
+ */
 typedef struct {
     ngx_uint_t                id;         /* NGX_SMTP_REPLY_* */
     ngx_str_t                 detail;
+    ngx_uint_t                code;       /* 200..599; 0: see id */
+    ngx_str_t                 enhanced;   /* of code; never empty */
+    ngx_str_t                 text;       /* of code; until the next answer */
 } ngx_smtp_answer_t;
+
+
+/* which backend had a transaction, if one had: set by the sink */
+typedef struct {
+    ngx_str_t                 addr;       /* of the last one; empty: none */
+    ngx_uint_t                tries;      /* servers that were asked */
+    ngx_msec_t                time;       /* from the first to the end */
+} ngx_smtp_passed_t;
+
+
+/*
+ * A fresh evaluation session about the client, the transaction, and rcpt
+ * unless it is NULL; in pool.  Not for a transaction that is aborted.  NULL:
+ * no memory.
+ */
+typedef ngx_stream_session_t *(*ngx_smtp_transaction_eval_pt)(
+    ngx_smtp_transaction_t *txn, ngx_pool_t *pool, ngx_smtp_rcpt_t *rcpt);
 
 
 /* facts of the session, copied so that they outlive it */
@@ -101,9 +126,11 @@ struct ngx_smtp_transaction_s {
     ngx_smtp_answer_t         reply;
     ngx_str_t                 id;         /* in Received and log: our own */
     ngx_str_t                 queue_id;   /* set by the sink at commit */
+    ngx_smtp_passed_t         passed;
 
     ngx_smtp_transaction_pt   handler;    /* the server's */
     void                     *data;       /* the server's session */
+    ngx_smtp_transaction_eval_pt  eval;   /* the server's */
     ngx_smtp_transaction_pt   log_handler;    /* writes the smtp_log line */
 
     void                     *logs;       /* what log_handler writes to */

@@ -23,6 +23,7 @@
 #include "ngx_smtp_server.h"
 #include "ngx_smtp_login.h"
 #include "ngx_smtp_redis.h"
+#include "ngx_smtp_pass.h"
 #include "ngx_smtp_relay.h"
 #include "ngx_smtp_store.h"
 #include "ngx_smtp_zone.h"
@@ -52,6 +53,13 @@ typedef struct {
 typedef struct {
     ngx_smtp_srv_conf_t           server;     /* must be first */
 
+    ngx_smtp_pass_conf_t          pass;       /* smtp_pass */
+    ngx_uint_t                    extensions; /* NGX_SMTP_EXTENSION_* */
+    ngx_str_t                     ssl_trusted;    /* smtp_pass_ssl_... */
+    ngx_str_t                     ssl_certificate;
+    ngx_str_t                     ssl_key;
+    ngx_uint_t                    ssl_verify_depth;
+
     ngx_str_t                     enqueue;    /* name of the queue */
     ngx_str_t                     accounts;   /* value of smtp_accounts */
     ngx_hash_keys_arrays_t       *domains_keys;
@@ -69,6 +77,8 @@ char *ngx_smtp_conf_thread_pool(ngx_conf_t *cf, ngx_command_t *cmd,
 char *ngx_smtp_conf_trust(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_smtp_conf_domains(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_smtp_conf_enqueue(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_smtp_conf_pass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_smtp_conf_pass_auth(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_smtp_conf_log(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
 /*
@@ -80,6 +90,22 @@ char *ngx_smtp_conf_block(ngx_conf_t *cf, ngx_command_t *commands, void *conf);
 /* merge and check of a server{} block; NGX_CONF_OK, or logged */
 void *ngx_smtp_conf_create_server(ngx_conf_t *cf);
 char *ngx_smtp_conf_merge_server(ngx_conf_t *cf, void *parent, void *child);
+
+/* the same for what belongs to smtp_pass */
+void ngx_smtp_conf_create_pass(ngx_smtp_server_conf_t *conf);
+char *ngx_smtp_conf_merge_pass(ngx_conf_t *cf, ngx_smtp_server_conf_t *prev,
+    ngx_smtp_server_conf_t *conf);
+
+/* parameter fallback= of smtp_enqueue */
+char *ngx_smtp_conf_fallback(ngx_conf_t *cf, ngx_smtp_server_conf_t *sscf,
+    ngx_str_t *value);
+
+/* makes the server{} block ours; NGX_CONF_ERROR: it is another module's */
+char *ngx_smtp_conf_sink(ngx_conf_t *cf, ngx_smtp_server_conf_t *sscf);
+
+/* logs text with the place of the sink; returns NGX_CONF_ERROR */
+char *ngx_smtp_conf_error(ngx_conf_t *cf, ngx_smtp_srv_conf_t *conf,
+    const char *text);
 
 /* all queues are read: names, stores, thread pools; before the merges */
 char *ngx_smtp_conf_init_queues(ngx_conf_t *cf, ngx_smtp_main_conf_t *smcf);

@@ -40,6 +40,8 @@
 static char *ngx_smtp_conf_value(ngx_conf_t *cf, ngx_str_t *value,
     ngx_array_t **values);
 static ngx_uint_t ngx_smtp_conf_trusts_all(ngx_cidr_t *cidr);
+static char *ngx_smtp_conf_init_sink(ngx_conf_t *cf,
+    ngx_smtp_server_conf_t *conf);
 static char *ngx_smtp_conf_check_trust(ngx_conf_t *cf,
     ngx_smtp_srv_conf_t *conf);
 static char *ngx_smtp_conf_init_domains(ngx_conf_t *cf,
@@ -51,8 +53,6 @@ static ngx_uint_t ngx_smtp_conf_preread(ngx_conf_t *cf);
 static ngx_int_t ngx_smtp_conf_module(ngx_conf_t *cf, const char *name);
 static int ngx_libc_cdecl ngx_smtp_conf_cmp_wildcards(const void *one,
     const void *two);
-static char *ngx_smtp_conf_error(ngx_conf_t *cf, ngx_smtp_srv_conf_t *conf,
-    const char *text);
 
 
 void *
@@ -83,6 +83,8 @@ ngx_smtp_conf_create_server(ngx_conf_t *cf)
     s->min_data_rate = NGX_CONF_UNSET_SIZE;
 
     conf->log_set = 0;
+
+    ngx_smtp_conf_create_pass(conf);
 
     return conf;
 }
@@ -158,7 +160,11 @@ ngx_smtp_conf_merge_server(ngx_conf_t *cf, void *parent, void *child)
         s->log_handler = ngx_smtp_log_transaction;
     }
 
-    if (conf->enqueue.len == 0) {
+    if (ngx_smtp_conf_merge_pass(cf, prev, conf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (s->sink == NULL) {
         return NGX_CONF_OK;
     }
 
@@ -181,14 +187,54 @@ ngx_smtp_conf_merge_server(ngx_conf_t *cf, void *parent, void *child)
                                    "together with \"smtp_starttls\"");
     }
 
-    s->sink_conf = ngx_smtp_conf_find_queue(
-                       ngx_stream_conf_get_module_main_conf(cf,
-                                                     ngx_smtp_relay_module),
-                       &conf->enqueue);
+    return ngx_smtp_conf_init_sink(cf, conf);
+}
 
-    if (s->sink_conf == NULL) {
-        return ngx_smtp_conf_error(cf, s, "\"smtp_enqueue\" names a queue "
-                                   "that no \"smtp_queue\" defines");
+
+/* The sinks: the spool, a proxy, a proxy with the spool behind it. */
+
+static char *
+ngx_smtp_conf_init_sink(ngx_conf_t *cf, ngx_smtp_server_conf_t *conf)
+{
+    ngx_smtp_srv_conf_t    *s;
+    ngx_smtp_main_conf_t   *smcf;
+    ngx_smtp_queue_conf_t  *queue;
+
+    s = &conf->server;
+    queue = NULL;
+
+    if (conf->enqueue.len) {
+        smcf = ngx_stream_conf_get_module_main_conf(cf, ngx_smtp_relay_module);
+
+        queue = ngx_smtp_conf_find_queue(smcf, &conf->enqueue);
+
+        if (queue == NULL) {
+            return ngx_smtp_conf_error(cf, s, "\"smtp_enqueue\" names a queue "
+                                       "that no \"smtp_queue\" defines");
+        }
+    }
+
+    if (conf->pass.target.len == 0) {
+        s->sink = &ngx_smtp_enqueue_sink;
+        s->sink_conf = queue;
+        s->extensions = NGX_SMTP_EXTENSION_SMTPUTF8;
+
+        return NGX_CONF_OK;
+    }
+
+    conf->pass.queue = queue;
+
+    s->sink = &ngx_smtp_pass_sink;
+    s->sink_conf = &conf->pass;
+    s->extensions = conf->extensions;
+
+    if (queue && queue->next_hop.len == 2
+        && ngx_strncmp(queue->next_hop.data, "mx", 2) == 0)
+    {
+        ngx_log_error(NGX_LOG_WARN, cf->log, 0,
+                      "queue \"%V\" behind \"smtp_pass\" delivers to \"mx\", "
+                      "past the backends of \"smtp_pass\", or back to us in "
+                      "%s:%ui", &queue->name, s->file, s->line);
     }
 
     return NGX_CONF_OK;
@@ -200,9 +246,7 @@ ngx_smtp_conf_enqueue(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_smtp_server_conf_t *sscf = conf;
 
-    ngx_str_t                   *value;
-    ngx_smtp_main_conf_t        *smcf;
-    ngx_stream_core_srv_conf_t  *cscf;
+    ngx_str_t  *value;
 
     if (sscf->enqueue.len) {
         return "is duplicate";
@@ -215,6 +259,33 @@ ngx_smtp_conf_enqueue(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     sscf->enqueue = value[1];
+
+    if (cf->args->nelts == 3
+        && ngx_smtp_conf_fallback(cf, sscf, &value[2]) != NGX_CONF_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    if (ngx_smtp_conf_sink(cf, sscf) != NGX_CONF_OK) {
+        return "cannot be used together with another content directive";
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_smtp_conf_sink(ngx_conf_t *cf, ngx_smtp_server_conf_t *sscf)
+{
+    ngx_smtp_main_conf_t        *smcf;
+    ngx_stream_core_srv_conf_t  *cscf;
+
+    if (sscf->server.sink) {
+        return NGX_CONF_OK;
+    }
+
+    /* which one is known when all is read; a sink there must be */
+
     sscf->server.sink = &ngx_smtp_enqueue_sink;
     sscf->server.file = cf->conf_file->file.name.data;
     sscf->server.line = cf->conf_file->line;
@@ -225,7 +296,7 @@ ngx_smtp_conf_enqueue(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     cscf = ngx_stream_conf_get_module_srv_conf(cf, ngx_stream_core_module);
 
     if (cscf->handler) {
-        return "cannot be used together with another content directive";
+        return NGX_CONF_ERROR;
     }
 
     cscf->handler = ngx_smtp_server_handler;
@@ -719,7 +790,7 @@ ngx_smtp_conf_preread(ngx_conf_t *cf)
 }
 
 
-static char *
+char *
 ngx_smtp_conf_error(ngx_conf_t *cf, ngx_smtp_srv_conf_t *conf,
     const char *text)
 {

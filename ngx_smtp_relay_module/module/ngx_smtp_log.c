@@ -119,8 +119,9 @@ ngx_smtp_conf_log(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 void
 ngx_smtp_log_transaction(ngx_smtp_transaction_t *txn)
 {
+    u_char                  *p;
     ngx_str_t                reply;
-    ngx_uint_t               i;
+    ngx_uint_t               i, code;
     ngx_smtp_rcpt_t         *rcpt;
     const ngx_smtp_reply_t  *row;
     u_char                   buf[NGX_SMTP_REPLY_LINE_MAX];
@@ -166,16 +167,34 @@ ngx_smtp_log_transaction(ngx_smtp_transaction_t *txn)
                                               != NGX_SMTP_REPLY_MAIL_OK)
                         ? &ngx_smtp_log_refused : &ngx_smtp_log_aborted);
 
-    row = ngx_smtp_reply_get(txn->reply.id);
-
     reply.data = buf;
-    reply.len = ngx_slprintf(buf, buf + sizeof(buf), "%V %V%s%V",
-                             &row->enhanced, &row->text,
-                             txn->reply.detail.len ? " " : "",
-                             &txn->reply.detail)
-                - buf;
 
-    ngx_smtp_log_code(row->code, &reply);
+    if (txn->reply.code) {
+        code = txn->reply.code;
+
+        p = ngx_slprintf(buf, buf + sizeof(buf), "%V ", &txn->reply.enhanced);
+        p = ngx_smtp_reply_sanitize(p, buf + sizeof(buf), &txn->reply.text);
+
+    } else {
+        row = ngx_smtp_reply_get(txn->reply.id);
+        code = row->code;
+
+        p = ngx_slprintf(buf, buf + sizeof(buf), "%V %V%s%V",
+                         &row->enhanced, &row->text,
+                         txn->reply.detail.len ? " " : "",
+                         &txn->reply.detail);
+    }
+
+    reply.len = p - buf;
+
+    ngx_smtp_log_code(code, &reply);
+
+    if (txn->passed.tries) {
+        ngx_smtp_log_member("upstream", &txn->passed.addr);
+        ngx_smtp_log_number("upstream_tries", txn->passed.tries);
+        ngx_smtp_log_seconds("upstream_time", txn->passed.time);
+    }
+
     ngx_smtp_log_seconds("duration", ngx_current_msec - txn->started_msec);
 
     ngx_smtp_log_end(txn->logs);

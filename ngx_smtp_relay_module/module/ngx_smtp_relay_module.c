@@ -47,6 +47,31 @@ static ngx_conf_bitmask_t  ngx_smtp_auth_values[] = {
 };
 
 
+static ngx_conf_enum_t  ngx_smtp_pass_ssl_values[] = {
+    { ngx_string("off"), NGX_SMTP_PASS_SSL_OFF },
+    { ngx_string("starttls"), NGX_SMTP_PASS_SSL_STARTTLS },
+    { ngx_string("on"), NGX_SMTP_PASS_SSL_ON },
+    { ngx_null_string, 0 }
+};
+
+
+static ngx_conf_bitmask_t  ngx_smtp_pass_next_values[] = {
+    { ngx_string("error"), NGX_SMTP_PASS_ERROR },
+    { ngx_string("timeout"), NGX_SMTP_PASS_TIMEOUT },
+    { ngx_string("421"), NGX_SMTP_PASS_421 },
+    { ngx_string("4xx"), NGX_SMTP_PASS_4XX },
+    { ngx_string("off"), NGX_SMTP_PASS_OFF },
+    { ngx_null_string, 0 }
+};
+
+
+static ngx_conf_bitmask_t  ngx_smtp_pass_extensions_values[] = {
+    { ngx_string("smtputf8"), NGX_SMTP_EXTENSION_SMTPUTF8 },
+    { ngx_string("dsn"), NGX_SMTP_EXTENSION_DSN },
+    { ngx_null_string, 0 }
+};
+
+
 static ngx_conf_num_bounds_t  ngx_smtp_recipients_bounds = {
     ngx_conf_check_num_bounds, 1, 65535
 };
@@ -139,8 +164,176 @@ static ngx_command_t  ngx_smtp_relay_commands[] = {
       NULL },
 
     { ngx_string("smtp_enqueue"),
-      NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      NGX_STREAM_SRV_CONF|NGX_CONF_TAKE12,
       ngx_smtp_conf_enqueue,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("smtp_pass"),
+      NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_smtp_conf_pass,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("smtp_pass_next_upstream"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_1MORE,
+      ngx_conf_set_bitmask_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_server_conf_t, pass.next),
+      &ngx_smtp_pass_next_values },
+
+    { ngx_string("smtp_pass_next_upstream_tries"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_num_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_server_conf_t, pass.next_tries),
+      NULL },
+
+    { ngx_string("smtp_pass_next_upstream_timeout"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_server_conf_t, pass.next_timeout),
+      NULL },
+
+    { ngx_string("smtp_pass_buffer_size"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_size_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_server_conf_t, pass.buffer_size),
+      NULL },
+
+    { ngx_string("smtp_pass_extensions"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_1MORE,
+      ngx_conf_set_bitmask_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_server_conf_t, extensions),
+      &ngx_smtp_pass_extensions_values },
+
+    { ngx_string("smtp_pass_connect_timeout"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_server_conf_t, pass.connect_timeout),
+      NULL },
+
+    { ngx_string("smtp_pass_timeout"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_server_conf_t, pass.timeout),
+      NULL },
+
+    { ngx_string("smtp_pass_send_timeout"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_server_conf_t, pass.send_timeout),
+      NULL },
+
+    { ngx_string("smtp_pass_data_timeout"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_server_conf_t, pass.data_timeout),
+      NULL },
+
+    { ngx_string("smtp_pass_keepalive"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_num_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_server_conf_t, pass.keepalive),
+      NULL },
+
+    { ngx_string("smtp_pass_keepalive_timeout"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_server_conf_t, pass.keepalive_timeout),
+      NULL },
+
+    { ngx_string("smtp_pass_keepalive_time"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_server_conf_t, pass.keepalive_time),
+      NULL },
+
+    { ngx_string("smtp_pass_keepalive_messages"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_num_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_server_conf_t, pass.keepalive_messages),
+      &ngx_smtp_recipients_bounds },
+
+    { ngx_string("smtp_pass_ssl"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_enum_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_server_conf_t, pass.tls),
+      &ngx_smtp_pass_ssl_values },
+
+    { ngx_string("smtp_pass_ssl_name"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_server_conf_t, pass.ssl_name),
+      NULL },
+
+    { ngx_string("smtp_pass_ssl_server_name"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_server_conf_t, pass.ssl_server_name),
+      NULL },
+
+    { ngx_string("smtp_pass_ssl_verify"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_server_conf_t, pass.ssl_verify),
+      NULL },
+
+    { ngx_string("smtp_pass_ssl_verify_depth"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_num_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_server_conf_t, ssl_verify_depth),
+      NULL },
+
+    { ngx_string("smtp_pass_ssl_trusted_certificate"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_server_conf_t, ssl_trusted),
+      NULL },
+
+    { ngx_string("smtp_pass_ssl_certificate"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_server_conf_t, ssl_certificate),
+      NULL },
+
+    { ngx_string("smtp_pass_ssl_certificate_key"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_server_conf_t, ssl_key),
+      NULL },
+
+    { ngx_string("smtp_pass_xclient"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_server_conf_t, pass.xclient),
+      NULL },
+
+    { ngx_string("smtp_pass_auth"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE12,
+      ngx_smtp_conf_pass_auth,
       NGX_STREAM_SRV_CONF_OFFSET,
       0,
       NULL },

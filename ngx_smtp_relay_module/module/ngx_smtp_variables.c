@@ -36,6 +36,13 @@ static ngx_int_t ngx_smtp_variable_rcpt_count(ngx_stream_session_t *s,
     ngx_stream_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_smtp_variable_size(ngx_stream_session_t *s,
     ngx_stream_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_smtp_variable_pass_addr(ngx_stream_session_t *s,
+    ngx_stream_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_smtp_variable_pass_tries(ngx_stream_session_t *s,
+    ngx_stream_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_smtp_variable_pass_time(ngx_stream_session_t *s,
+    ngx_stream_variable_value_t *v, uintptr_t data);
+static ngx_smtp_passed_t *ngx_smtp_variable_passed(ngx_stream_session_t *s);
 static ngx_int_t ngx_smtp_variable_rcpts(ngx_stream_session_t *s,
     ngx_stream_variable_value_t *v, ngx_smtp_eval_ctx_t *ctx);
 static ngx_uint_t ngx_smtp_variable_nrcpts(ngx_smtp_eval_ctx_t *ctx);
@@ -82,6 +89,15 @@ static ngx_stream_variable_t  ngx_smtp_variables[] = {
     { ngx_string("smtp_queue_id"), NULL, ngx_smtp_variable_string,
       offsetof(ngx_smtp_eval_ctx_t, queue_id),
       NGX_STREAM_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("smtp_pass_addr"), NULL, ngx_smtp_variable_pass_addr,
+      0, NGX_STREAM_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("smtp_pass_tries"), NULL, ngx_smtp_variable_pass_tries,
+      0, NGX_STREAM_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("smtp_pass_time"), NULL, ngx_smtp_variable_pass_time,
+      0, NGX_STREAM_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("smtp_reply"), NULL, ngx_smtp_variable_string,
       offsetof(ngx_smtp_eval_ctx_t, reply),
@@ -195,6 +211,94 @@ ngx_smtp_variable_rcpt(ngx_stream_session_t *s,
     rcpt = ngx_smtp_variable_nth(ctx, 0);
 
     return ngx_smtp_variable_set(v, (ngx_str_t *) ((u_char *) rcpt + data));
+}
+
+
+/* The backend of a transaction; on the client's own session, of the last. */
+
+static ngx_int_t
+ngx_smtp_variable_pass_addr(ngx_stream_session_t *s,
+    ngx_stream_variable_value_t *v, uintptr_t data)
+{
+    ngx_smtp_passed_t  *passed;
+
+    passed = ngx_smtp_variable_passed(s);
+
+    if (passed == NULL) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    return ngx_smtp_variable_set(v, &passed->addr);
+}
+
+
+static ngx_int_t
+ngx_smtp_variable_pass_tries(ngx_stream_session_t *s,
+    ngx_stream_variable_value_t *v, uintptr_t data)
+{
+    ngx_smtp_passed_t  *passed;
+
+    passed = ngx_smtp_variable_passed(s);
+
+    if (passed == NULL) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    return ngx_smtp_variable_number(s, v, passed->tries);
+}
+
+
+static ngx_int_t
+ngx_smtp_variable_pass_time(ngx_stream_session_t *s,
+    ngx_stream_variable_value_t *v, uintptr_t data)
+{
+    ngx_str_t           text;
+    ngx_smtp_passed_t  *passed;
+
+    passed = ngx_smtp_variable_passed(s);
+
+    if (passed == NULL) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    text.data = ngx_pnalloc(s->connection->pool, NGX_TIME_T_LEN + 4);
+    if (text.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    text.len = ngx_sprintf(text.data, "%T.%03M",
+                           (time_t) passed->time / 1000, passed->time % 1000)
+               - text.data;
+
+    return ngx_smtp_variable_set(v, &text);
+}
+
+
+static ngx_smtp_passed_t *
+ngx_smtp_variable_passed(ngx_stream_session_t *s)
+{
+    ngx_smtp_passed_t    *passed;
+    ngx_smtp_session_t   *session;
+    ngx_smtp_eval_ctx_t  *ctx;
+
+    passed = NULL;
+    ctx = ngx_smtp_eval_get_ctx(s);
+
+    if (ctx) {
+        passed = ctx->transaction ? &ctx->transaction->passed : NULL;
+
+    } else {
+        session = ngx_smtp_session_get(s);
+
+        if (session) {
+            passed = session->txn ? &session->txn->passed : session->passed;
+        }
+    }
+
+    return passed && passed->tries ? passed : NULL;
 }
 
 

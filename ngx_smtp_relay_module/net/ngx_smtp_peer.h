@@ -97,6 +97,7 @@ struct ngx_smtp_peer_s {
     ngx_sockaddr_t            address;
     unsigned                  secure:1;   /* TLS is on */
     unsigned                  verify:1;
+    unsigned                  no_sni:1;   /* the caller's: no name in TLS */
     unsigned                  picked:1;   /* a server of upstream{} is held */
     unsigned                  blocked:1;  /* output waits: SENT will come */
 };

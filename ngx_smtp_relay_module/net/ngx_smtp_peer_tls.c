@@ -71,7 +71,7 @@ ngx_smtp_peer_starttls(ngx_smtp_peer_t *p, ngx_ssl_t *ssl, ngx_str_t *name,
         (void) ngx_cpystrn(p->tls_name.data, name->data, name->len + 1);
         p->tls_name.len = name->len;
 
-        if (ngx_smtp_peer_server_name(p) != NGX_OK) {
+        if (!p->no_sni && ngx_smtp_peer_server_name(p) != NGX_OK) {
             return NGX_ERROR;
         }
     }

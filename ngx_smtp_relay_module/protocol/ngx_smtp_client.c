@@ -33,8 +33,6 @@
 #define NGX_SMTP_CLIENT_WAIT_QUIT      5000
 
 
-static ngx_int_t ngx_smtp_client_enter(ngx_smtp_client_t *cl,
-    ngx_uint_t state);
 static ngx_int_t ngx_smtp_client_reply(ngx_smtp_client_t *cl);
 static ngx_int_t ngx_smtp_client_on_ehlo(ngx_smtp_client_t *cl);
 static ngx_int_t ngx_smtp_client_on_helo(ngx_smtp_client_t *cl);
@@ -46,12 +44,6 @@ static ngx_int_t ngx_smtp_client_on_eom(ngx_smtp_client_t *cl);
 static ngx_int_t ngx_smtp_client_introduced(ngx_smtp_client_t *cl);
 static ngx_int_t ngx_smtp_client_await_next(ngx_smtp_client_t *cl);
 static ngx_int_t ngx_smtp_client_unasked(ngx_smtp_client_t *cl);
-static ngx_uint_t ngx_smtp_client_early(ngx_smtp_client_t *cl);
-static ngx_int_t ngx_smtp_client_protocol(ngx_smtp_client_t *cl,
-    const char *what);
-static ngx_int_t ngx_smtp_client_refused(ngx_smtp_client_t *cl);
-static ngx_int_t ngx_smtp_client_fail(ngx_smtp_client_t *cl,
-    ngx_smtp_verdict_t *v);
 static ngx_int_t ngx_smtp_client_done(ngx_smtp_client_t *cl);
 static void ngx_smtp_client_heard(ngx_smtp_client_t *cl,
     ngx_smtp_verdict_t *v);
@@ -172,7 +164,7 @@ ngx_smtp_client_mail(ngx_smtp_client_t *cl, ngx_smtp_client_tx_t *tx)
         return ngx_smtp_client_done(cl);
     }
 
-    ngx_smtp_client_judge_rcpts(cl, tx);
+    ngx_smtp_client_judge_rcpts(cl, tx, 0);
 
     cl->rcpt_send = ngx_smtp_client_next_rcpt(cl, 0);
     cl->rcpt_recv = cl->rcpt_send;
@@ -282,7 +274,7 @@ ngx_smtp_client_timeout(ngx_smtp_client_t *cl)
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_smtp_client_enter(ngx_smtp_client_t *cl, ngx_uint_t state)
 {
     cl->state = state;
@@ -352,6 +344,12 @@ ngx_smtp_client_reply(ngx_smtp_client_t *cl)
     case NGX_SMTP_CLIENT_ST_STARTTLS:
         return ngx_smtp_client_on_starttls(cl);
 
+    case NGX_SMTP_CLIENT_ST_XCLIENT:
+    case NGX_SMTP_CLIENT_ST_AUTH:
+    case NGX_SMTP_CLIENT_ST_AUTH_USER:
+    case NGX_SMTP_CLIENT_ST_AUTH_PASSWORD:
+        return ngx_smtp_client_on_login(cl);
+
     case NGX_SMTP_CLIENT_ST_RSET:
 
         if (code / 100 != 2) {
@@ -359,6 +357,11 @@ ngx_smtp_client_reply(ngx_smtp_client_t *cl)
         }
 
         cl->rset = 0;
+
+        if (cl->tx == NULL) {
+            return ngx_smtp_client_done(cl);
+        }
+
         cl->state = NGX_SMTP_CLIENT_ST_MAIL;
 
         return NGX_SMTP_CLIENT_WAIT;
@@ -429,7 +432,7 @@ ngx_smtp_client_introduced(ngx_smtp_client_t *cl)
     ngx_smtp_verdict_t  v;
 
     if (cl->tls || cl->conf.tls == NGX_SMTP_CLIENT_TLS_OFF) {
-        return ngx_smtp_client_enter(cl, NGX_SMTP_CLIENT_ST_READY);
+        return ngx_smtp_client_prepare(cl);
     }
 
     if (cl->caps.flags & NGX_SMTP_CAP_STARTTLS) {
@@ -443,7 +446,7 @@ ngx_smtp_client_introduced(ngx_smtp_client_t *cl)
         return ngx_smtp_client_fail(cl, &v);
     }
 
-    return ngx_smtp_client_enter(cl, NGX_SMTP_CLIENT_ST_READY);
+    return ngx_smtp_client_prepare(cl);
 }
 
 
@@ -467,7 +470,7 @@ ngx_smtp_client_on_starttls(ngx_smtp_client_t *cl)
         return ngx_smtp_client_fail(cl, &v);
     }
 
-    return ngx_smtp_client_enter(cl, NGX_SMTP_CLIENT_ST_READY);
+    return ngx_smtp_client_prepare(cl);
 }
 
 
@@ -517,6 +520,12 @@ ngx_smtp_client_on_rcpt(ngx_smtp_client_t *cl)
     case 2:
         cl->tx->state[i] = NGX_SMTP_CLIENT_RCPT_ACCEPTED;
         cl->accepted++;
+
+        if (cl->tx->accepted) {
+            ngx_smtp_client_heard(cl, &v);
+            cl->tx->accepted(cl->tx->data, i, &v);
+        }
+
         break;
 
     case 4:
@@ -533,6 +542,10 @@ ngx_smtp_client_on_rcpt(ngx_smtp_client_t *cl)
 
     if (cl->rcpt_recv < cl->tx->nrcpts) {
         return NGX_SMTP_CLIENT_WAIT;
+    }
+
+    if (cl->tx->more) {
+        return NGX_SMTP_CLIENT_MORE;
     }
 
     cl->state = NGX_SMTP_CLIENT_ST_DATA;
@@ -639,7 +652,7 @@ ngx_smtp_client_unasked(ngx_smtp_client_t *cl)
 
 /* has a reply begun that is not complete? */
 
-static ngx_uint_t
+ngx_uint_t
 ngx_smtp_client_early(ngx_smtp_client_t *cl)
 {
     return cl->response.size && !cl->response.done;
@@ -648,7 +661,7 @@ ngx_smtp_client_early(ngx_smtp_client_t *cl)
 
 /* what: static, or NULL to quote the reply */
 
-static ngx_int_t
+ngx_int_t
 ngx_smtp_client_protocol(ngx_smtp_client_t *cl, const char *what)
 {
     u_char              *p;
@@ -676,7 +689,7 @@ ngx_smtp_client_protocol(ngx_smtp_client_t *cl, const char *what)
 
 /* the reply is an end of the session: 4xx, 5xx, or one out of place */
 
-static ngx_int_t
+ngx_int_t
 ngx_smtp_client_refused(ngx_smtp_client_t *cl)
 {
     ngx_smtp_verdict_t  v;
@@ -693,7 +706,7 @@ ngx_smtp_client_refused(ngx_smtp_client_t *cl)
 
 /* the session is over, and with it a message that has no verdict yet */
 
-static ngx_int_t
+ngx_int_t
 ngx_smtp_client_fail(ngx_smtp_client_t *cl, ngx_smtp_verdict_t *v)
 {
     if (cl->state == NGX_SMTP_CLIENT_ST_CLOSED) {

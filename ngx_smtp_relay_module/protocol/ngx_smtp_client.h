@@ -12,6 +12,7 @@
  * unasked for ends the session.
  *
  *     connect -> GREETING -> EHLO [-> HELO] [-> STARTTLS -> TLS -> EHLO]
+ *             [-> XCLIENT -> EHLO] [-> AUTH]
  *             -> READY -> ENVELOPE (RSET MAIL RCPT... DATA) -> BODY -> EOM
  *             -> READY ... -> QUIT -> CLOSED
  *
@@ -27,6 +28,8 @@
  *       BODY        send the body with ngx_smtp_data_encoder_t; call
  *                   ngx_smtp_client_end(cl) before the first octet of the end
  *                   of data is given to the kernel; reads must go on meanwhile
+ *       MORE        (tx->more) each recipient so far was answered: _rcpt(cl),
+ *                   _data(cl) or _rset(cl), now or later
  *       DONE        the message is over: each recipient's verdict was told;
  *                   free it, then as READY
  *       CLOSE       close the connection; cl->verdict tells why
@@ -61,6 +64,11 @@
 #define NGX_SMTP_CLIENT_BODY      3
 #define NGX_SMTP_CLIENT_DONE      4
 #define NGX_SMTP_CLIENT_CLOSE     5
+#define NGX_SMTP_CLIENT_MORE      6
+
+
+/* attributes of XCLIENT: bit n of caps.xclient is the n-th */
+#define NGX_SMTP_CLIENT_XCLIENT_N  8
 
 
 /* states; also the stage of a verdict */
@@ -71,6 +79,10 @@ typedef enum {
     NGX_SMTP_CLIENT_ST_HELO,
     NGX_SMTP_CLIENT_ST_STARTTLS,
     NGX_SMTP_CLIENT_ST_TLS,              /* the caller's handshake */
+    NGX_SMTP_CLIENT_ST_XCLIENT,
+    NGX_SMTP_CLIENT_ST_AUTH,
+    NGX_SMTP_CLIENT_ST_AUTH_USER,        /* AUTH LOGIN: its two answers */
+    NGX_SMTP_CLIENT_ST_AUTH_PASSWORD,
     NGX_SMTP_CLIENT_ST_READY,
     NGX_SMTP_CLIENT_ST_RSET,
     NGX_SMTP_CLIENT_ST_MAIL,
@@ -126,7 +138,11 @@ typedef struct {
     unsigned                     smtputf8:1; /* it came with SMTPUTF8 */
     unsigned                     need_utf8:1;    /* and cannot go without */
     unsigned                     requiretls:1;
+    unsigned                     more:1;     /* recipients come one by one:
+                                                DATA is not sent by itself */
     ngx_smtp_client_verdict_pt   handler;
+    ngx_smtp_client_verdict_pt   accepted;   /* 2xx to RCPT, at once; no final
+                                                verdict; NULL: not told */
     void                        *data;
 } ngx_smtp_client_tx_t;
 
@@ -135,6 +151,16 @@ typedef struct {
     ngx_str_t                    helo;       /* our name in EHLO */
     ngx_uint_t                   tls;        /* NGX_SMTP_CLIENT_TLS_* */
     unsigned                     tls_on:1;   /* TLS from the first octet on */
+
+    /*
+     * values of the NGX_SMTP_CLIENT_XCLIENT_N attributes, raw, in the order of
+     * NGX_SMTP_CAP_XCLIENT_*; empty: [UNAVAILABLE].  NULL: no XCLIENT
+     */
+    ngx_str_t                   *xclient;
+    ngx_str_t                    xclient_helo;   /* for EHLO behind it; empty:
+                                                    helo */
+    ngx_str_t                    user;       /* of AUTH; empty: none */
+    ngx_str_t                    password;
 } ngx_smtp_client_conf_t;
 
 
@@ -146,6 +172,8 @@ typedef struct {
     ngx_smtp_verdict_t           verdict;    /* CLOSE: why; the text lives as
                                                 long as the client */
     unsigned                     tls:1;      /* TLS is on */
+    unsigned                     rset:1;     /* RSET before the next MAIL: the
+                                                peer has a transaction open */
 
     /* private */
     ngx_smtp_client_tx_t        *tx;
@@ -156,8 +184,8 @@ typedef struct {
     ngx_uint_t                   accepted;   /* recipients */
     ngx_uint_t                   pending;    /* commands written, unanswered */
     ngx_smtp_caps_t              caps_new;
-    unsigned                     rset:1;     /* RSET before the next MAIL */
     unsigned                     refused:1;  /* MAIL was */
+    unsigned                     xclient:1;  /* was sent and taken */
     unsigned                     data_sent:1;
     unsigned                     utf8:1;     /* MAIL with SMTPUTF8 */
     u_char                       text[NGX_SMTP_RESPONSE_TEXT_MAX];
@@ -210,6 +238,23 @@ ngx_int_t ngx_smtp_client_mail(ngx_smtp_client_t *cl,
  * CLOSE, if half a reply came before: then the end of data must not be sent.
  */
 ngx_int_t ngx_smtp_client_end(ngx_smtp_client_t *cl);
+
+/*
+ * MORE: sends the last recipient of the message, which the caller has just
+ * added to it (tx->nrcpts counts it; tx->rcpts and tx->state may have moved).
+ * One that was refused may be taken off the end again.  WAIT; MORE when it
+ * cannot be named to this peer (its verdict was told); CLOSE.
+ */
+ngx_int_t ngx_smtp_client_rcpt(ngx_smtp_client_t *cl);
+
+/* MORE, with a recipient accepted: sends DATA.  WAIT, CLOSE. */
+ngx_int_t ngx_smtp_client_data(ngx_smtp_client_t *cl);
+
+/*
+ * MORE, READY or DONE: sends RSET; no verdicts are told any more, the message
+ * may be freed.  WAIT; DONE comes with the reply; CLOSE.
+ */
+ngx_int_t ngx_smtp_client_rset(ngx_smtp_client_t *cl);
 
 /* READY or DONE: sends QUIT.  WAIT; CLOSE comes with its reply. */
 ngx_int_t ngx_smtp_client_quit(ngx_smtp_client_t *cl);

@@ -18,6 +18,12 @@
 #include "ngx_smtp_param.h"
 
 
+/* behind XCLIENT we speak as the client whose name it gave */
+#define ngx_smtp_client_helo(cl)                                              \
+    ((cl)->xclient && (cl)->conf.xclient_helo.len ? &(cl)->conf.xclient_helo  \
+                                                  : &(cl)->conf.helo)
+
+
 static ngx_uint_t ngx_smtp_client_judge_address(ngx_str_t *mailbox,
     ngx_uint_t utf8);
 static u_char *ngx_smtp_client_command(ngx_smtp_client_t *cl, u_char *p,
@@ -94,14 +100,15 @@ ngx_smtp_client_judge(ngx_smtp_client_t *cl, ngx_smtp_client_tx_t *tx,
 /* recipients that cannot be named to this peer get their verdicts */
 
 void
-ngx_smtp_client_judge_rcpts(ngx_smtp_client_t *cl, ngx_smtp_client_tx_t *tx)
+ngx_smtp_client_judge_rcpts(ngx_smtp_client_t *cl, ngx_smtp_client_tx_t *tx,
+    ngx_uint_t i)
 {
-    ngx_uint_t          i, utf8;
+    ngx_uint_t          utf8;
     ngx_smtp_verdict_t  v;
 
     utf8 = (cl->caps.flags & NGX_SMTP_CAP_SMTPUTF8) ? 1 : 0;
 
-    for (i = 0; i < tx->nrcpts; i++) {
+    for ( /* void */ ; i < tx->nrcpts; i++) {
 
         switch (ngx_smtp_client_judge_address(&tx->rcpts[i]->mailbox, utf8)) {
 
@@ -192,13 +199,21 @@ ngx_smtp_client_command(ngx_smtp_client_t *cl, u_char *p, u_char *last)
     switch (cl->to_send) {
 
     case NGX_SMTP_CLIENT_ST_EHLO:
-        return ngx_slprintf(p, last, "EHLO %V" CRLF, &cl->conf.helo);
+        return ngx_slprintf(p, last, "EHLO %V" CRLF,
+                            ngx_smtp_client_helo(cl));
 
     case NGX_SMTP_CLIENT_ST_HELO:
-        return ngx_slprintf(p, last, "HELO %V" CRLF, &cl->conf.helo);
+        return ngx_slprintf(p, last, "HELO %V" CRLF,
+                            ngx_smtp_client_helo(cl));
 
     case NGX_SMTP_CLIENT_ST_STARTTLS:
         return ngx_cpymem(p, "STARTTLS" CRLF, sizeof("STARTTLS" CRLF) - 1);
+
+    case NGX_SMTP_CLIENT_ST_XCLIENT:
+    case NGX_SMTP_CLIENT_ST_AUTH:
+    case NGX_SMTP_CLIENT_ST_AUTH_USER:
+    case NGX_SMTP_CLIENT_ST_AUTH_PASSWORD:
+        return ngx_smtp_client_write_login(cl, p, last);
 
     case NGX_SMTP_CLIENT_ST_RSET:
         return ngx_cpymem(p, "RSET" CRLF, sizeof("RSET" CRLF) - 1);
@@ -393,7 +408,8 @@ ngx_smtp_client_written(ngx_smtp_client_t *cl)
     switch (cl->to_send) {
 
     case NGX_SMTP_CLIENT_ST_RSET:
-        cl->to_send = NGX_SMTP_CLIENT_ST_MAIL;
+        cl->to_send = cl->tx ? NGX_SMTP_CLIENT_ST_MAIL
+                             : NGX_SMTP_CLIENT_NOTHING;
         break;
 
     case NGX_SMTP_CLIENT_ST_MAIL:
@@ -404,7 +420,8 @@ ngx_smtp_client_written(ngx_smtp_client_t *cl)
         cl->rcpt_send = ngx_smtp_client_next_rcpt(cl, cl->rcpt_send + 1);
 
         if (cl->rcpt_send == cl->tx->nrcpts) {
-            cl->to_send = NGX_SMTP_CLIENT_ST_DATA;
+            cl->to_send = cl->tx->more ? NGX_SMTP_CLIENT_NOTHING
+                                       : NGX_SMTP_CLIENT_ST_DATA;
         }
 
         break;

@@ -25,6 +25,9 @@
 /* how much more than a message may have is read of a refused one */
 #define NGX_SMTP_MAX_DROPPED  (64 * 1024 * 1024)
 
+/* octets without the end of a header, until it is taken for complete */
+#define NGX_SMTP_SESSION_HEADER  (256 * 1024)
+
 
 static ngx_smtp_receive_t *ngx_smtp_session_receive(ngx_smtp_session_t *s);
 static ngx_int_t ngx_smtp_session_drop(ngx_smtp_session_t *s, u_char **pos,
@@ -120,6 +123,7 @@ ngx_smtp_session_receive(ngx_smtp_session_t *s)
     }
 
     r->started = ngx_current_msec;
+    s->txn->reply.code = 0;
 
     ngx_smtp_data_decoder_init(&r->decoder,
                                ngx_smtp_session_conf(s)->bare_newline
@@ -293,6 +297,18 @@ ngx_smtp_session_decode(ngx_smtp_session_t *s, u_char **pos, u_char *last)
 
         ngx_smtp_content_commit(content, out);
 
+        /*
+         * a sink that sends the message on while it comes needs them now, also
+         * above a header that does not end
+         */
+
+        if (s->txn->fields.len == 0
+            && (r->header.done || content->size > NGX_SMTP_SESSION_HEADER)
+            && ngx_smtp_session_fields(s) != NGX_OK)
+        {
+            ngx_smtp_session_refuse(s, NGX_SMTP_REPLY_INTERNAL);
+        }
+
         conf = ngx_smtp_session_conf(s);
 
         if (conf->max_message_size && content->size > conf->max_message_size) {
@@ -337,10 +353,13 @@ ngx_smtp_session_body(ngx_smtp_session_t *s)
 }
 
 
+/* txn->reply.code is 0, or the sink's reply is a peer's: then that counts */
+
 static ngx_int_t
 ngx_smtp_session_refuse(ngx_smtp_session_t *s, ngx_uint_t id)
 {
     s->receive->refused = id;
+    s->txn->reply.id = id;
 
     ngx_smtp_block_free(ngx_smtp_content_take(&s->txn->content));
 
@@ -403,10 +422,9 @@ ngx_smtp_session_chunk_ended(ngx_smtp_session_t *s)
     s->state = NGX_SMTP_STATE_COMMAND;
 
     if (r->refused != NGX_SMTP_REPLY_NONE) {
-        s->txn->reply.id = r->refused;
         s->txn->refused = 1;
 
-        ngx_smtp_session_reply(s, r->refused, NULL);
+        ngx_smtp_session_reply_answer(s, &s->txn->reply);
         ngx_smtp_rules_bdat_failed(&s->rules);
         return NGX_OK;
     }
@@ -438,7 +456,6 @@ ngx_smtp_session_message(ngx_smtp_session_t *s)
     }
 
     if (r->refused != NGX_SMTP_REPLY_NONE) {
-        txn->reply.id = r->refused;
         return ngx_smtp_session_message_done(s, NGX_ERROR);
     }
 
@@ -448,7 +465,7 @@ ngx_smtp_session_message(ngx_smtp_session_t *s)
         return ngx_smtp_session_message_done(s, NGX_ERROR);
     }
 
-    if (ngx_smtp_session_fields(s) != NGX_OK) {
+    if (txn->fields.len == 0 && ngx_smtp_session_fields(s) != NGX_OK) {
         txn->reply.id = NGX_SMTP_REPLY_INTERNAL;
         return ngx_smtp_session_message_done(s, NGX_ERROR);
     }
@@ -477,7 +494,7 @@ ngx_smtp_session_message_done(ngx_smtp_session_t *s, ngx_int_t rc)
 
     txn = s->txn;
 
-    ngx_smtp_session_reply(s, txn->reply.id, &txn->reply.detail);
+    ngx_smtp_session_reply_answer(s, &txn->reply);
     ngx_smtp_rules_reset(&s->rules);
 
     txn->accepted = (rc == NGX_OK);
@@ -488,7 +505,9 @@ ngx_smtp_session_message_done(ngx_smtp_session_t *s, ngx_int_t rc)
         ngx_smtp_count(NGX_SMTP_COUNT_ACCEPTED);
         ngx_smtp_count_add(NGX_SMTP_COUNT_BYTES, txn->content.size);
 
-    } else if (ngx_smtp_reply_get(txn->reply.id)->code < 500) {
+    } else if ((txn->reply.code ? txn->reply.code
+                : ngx_smtp_reply_get(txn->reply.id)->code) < 500)
+    {
         ngx_smtp_count(NGX_SMTP_COUNT_TEMPFAILED);
 
     } else {
@@ -505,13 +524,50 @@ ngx_smtp_session_message_done(ngx_smtp_session_t *s, ngx_int_t rc)
     s->txn = NULL;
     s->receive = NULL;
 
-    if (txn->log_handler) {
-        txn->log_handler(txn);
-    }
+    ngx_smtp_session_log_transaction(s, txn);
 
     ngx_smtp_transaction_free(txn);
 
     return NGX_OK;
+}
+
+
+void
+ngx_smtp_session_log_transaction(ngx_smtp_session_t *s,
+    ngx_smtp_transaction_t *txn)
+{
+    size_t              len;
+    ngx_smtp_passed_t  *passed;
+
+    if (txn->log_handler) {
+        txn->log_handler(txn);
+    }
+
+    if (txn->passed.tries == 0) {
+        return;
+    }
+
+    /* for variables of the session, in one piece of memory */
+
+    passed = s->passed;
+
+    if (passed == NULL) {
+        passed = ngx_palloc(s->connection->pool, sizeof(ngx_smtp_passed_t)
+                                                 + NGX_SOCKADDR_STRLEN);
+        if (passed == NULL) {
+            return;
+        }
+
+        s->passed = passed;
+    }
+
+    *passed = txn->passed;
+
+    len = ngx_min(txn->passed.addr.len, NGX_SOCKADDR_STRLEN);
+
+    passed->addr.data = (u_char *) (passed + 1);
+    passed->addr.len = len;
+    ngx_memcpy(passed->addr.data, txn->passed.addr.data, len);
 }
 
 

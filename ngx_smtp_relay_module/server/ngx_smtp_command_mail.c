@@ -31,6 +31,8 @@ static ngx_int_t ngx_smtp_session_copy_path(ngx_pool_t *pool,
 static ngx_int_t ngx_smtp_session_copy(ngx_pool_t *pool, ngx_str_t *dst,
     ngx_str_t *src);
 static void ngx_smtp_session_answered(ngx_smtp_transaction_t *txn);
+static ngx_stream_session_t *ngx_smtp_session_transaction_eval(
+    ngx_smtp_transaction_t *txn, ngx_pool_t *pool, ngx_smtp_rcpt_t *rcpt);
 
 
 ngx_int_t
@@ -94,7 +96,6 @@ ngx_smtp_session_ehlo(ngx_smtp_session_t *s)
     static ngx_str_t  keywords[] = {
         ngx_string("PIPELINING"),
         ngx_string("8BITMIME"),
-        ngx_string("SMTPUTF8"),
         ngx_string("ENHANCEDSTATUSCODES"),
         ngx_string("CHUNKING"),
         ngx_null_string
@@ -109,8 +110,13 @@ ngx_smtp_session_ehlo(ngx_smtp_session_t *s)
         ngx_smtp_session_reply_line(s, 250, NULL, &keywords[i], 1);
     }
 
-    if (conf->sink->dsn) {
+    if (conf->sink->dsn || (conf->extensions & NGX_SMTP_EXTENSION_DSN)) {
         ngx_str_set(&line, "DSN");
+        ngx_smtp_session_reply_line(s, 250, NULL, &line, 1);
+    }
+
+    if (conf->extensions & NGX_SMTP_EXTENSION_SMTPUTF8) {
+        ngx_str_set(&line, "SMTPUTF8");
         ngx_smtp_session_reply_line(s, 250, NULL, &line, 1);
     }
 
@@ -165,6 +171,13 @@ ngx_smtp_command_mail(ngx_smtp_session_t *s, ngx_smtp_command_t *cmd)
     ngx_memzero(&envelope, sizeof(ngx_smtp_envelope_t));
 
     rc = ngx_smtp_mail_parse(&cmd->arg, 0, &path, &envelope, &bad);
+
+    if (rc == NGX_OK && envelope.smtputf8
+        && !(conf->extensions & NGX_SMTP_EXTENSION_SMTPUTF8))
+    {
+        rc = NGX_SMTP_REPLY_UNKNOWN_PARAM;
+        ngx_str_set(&bad, "SMTPUTF8");
+    }
 
     if (rc == NGX_OK && conf->max_message_size
         && envelope.size > conf->max_message_size)
@@ -237,6 +250,7 @@ ngx_smtp_session_transaction(ngx_smtp_session_t *s)
     txn->sink_conf = conf->sink_conf;
     txn->handler = ngx_smtp_session_answered;
     txn->data = s;
+    txn->eval = ngx_smtp_session_transaction_eval;
     txn->log_handler = conf->log_handler;
     txn->logs = conf->logs;
     txn->started = ngx_time();
@@ -364,6 +378,7 @@ ngx_smtp_command_rcpt(ngx_smtp_session_t *s, ngx_smtp_command_t *cmd)
     }
 
     *rcpt = parsed;
+    txn->reply.code = 0;
 
     if (ngx_smtp_session_copy(txn->pool, &rcpt->orcpt, &parsed.orcpt) != NGX_OK
         || ngx_smtp_session_copy_path(txn->pool, &path, &rcpt->mailbox,
@@ -398,10 +413,11 @@ ngx_smtp_session_answer(ngx_smtp_session_t *s, ngx_uint_t verb, ngx_int_t rc)
         return NGX_AGAIN;
     }
 
-    ngx_smtp_session_reply(s, txn->reply.id, &txn->reply.detail);
+    ngx_smtp_session_reply_answer(s, &txn->reply);
     ngx_str_null(&txn->reply.detail);
 
     if (rc == NGX_OK) {
+        txn->reply.code = 0;
         ngx_smtp_rules_accept(&s->rules, verb);
 
     } else if (verb == NGX_SMTP_VERB_RCPT) {
@@ -429,6 +445,14 @@ ngx_smtp_session_answered(ngx_smtp_transaction_t *txn)
                    "smtp sink answered %ui: %i", s->awaited, txn->rc);
 
     ngx_smtp_session_resume(s);
+}
+
+
+static ngx_stream_session_t *
+ngx_smtp_session_transaction_eval(ngx_smtp_transaction_t *txn,
+    ngx_pool_t *pool, ngx_smtp_rcpt_t *rcpt)
+{
+    return ngx_smtp_session_eval(txn->data, pool, rcpt);
 }
 
 

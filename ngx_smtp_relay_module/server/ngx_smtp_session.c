@@ -907,6 +907,23 @@ ngx_smtp_session_reply(ngx_smtp_session_t *s, ngx_uint_t id, ngx_str_t *detail)
 
 
 void
+ngx_smtp_session_reply_answer(ngx_smtp_session_t *s, ngx_smtp_answer_t *answer)
+{
+    if (answer->code == 0) {
+        ngx_smtp_session_reply(s, answer->id, &answer->detail);
+        return;
+    }
+
+    if (answer->code >= 500) {
+        s->errors++;
+    }
+
+    ngx_smtp_session_reply_line(s, answer->code, &answer->enhanced,
+                                &answer->text, 0);
+}
+
+
+void
 ngx_smtp_session_reply_line(ngx_smtp_session_t *s, ngx_uint_t code,
     ngx_str_t *enhanced, ngx_str_t *text, ngx_uint_t more)
 {
@@ -1135,9 +1152,7 @@ ngx_smtp_session_end_transaction(ngx_smtp_session_t *s)
         txn->refused = !txn->accepted;
     }
 
-    if (txn->log_handler) {
-        txn->log_handler(txn);
-    }
+    ngx_smtp_session_log_transaction(s, txn);
 
     if (txn->committing) {
         ngx_smtp_transaction_free(txn);

@@ -55,7 +55,8 @@ typedef struct {
     ngx_msec_t                paused;     /* ms that we kept it waiting */
     ngx_msec_t                pause_started;
     off_t                     received;   /* bytes, as they came */
-    ngx_uint_t                refused;    /* reply id: discard the rest */
+    ngx_uint_t                refused;    /* reply id (or txn->reply has a
+                                             code): discard the rest */
     off_t                     chunk;      /* octets of this BDAT */
     unsigned                  last:1;     /* BDAT LAST */
     unsigned                  ended:1;    /* the end of data was seen */
@@ -92,6 +93,9 @@ struct ngx_smtp_session_s {
     ngx_smtp_account_t       *account;    /* logged in as */
     ngx_smtp_snapshot_t      *snapshot;   /* made when first needed */
 
+    ngx_smtp_passed_t        *passed;     /* of the last transaction passed;
+                                             NULL: there was none */
+
     off_t                     chunk_drop;     /* of a refused BDAT */
     off_t                     dropped;    /* of this message or chunk */
     ngx_uint_t                chunk_reply;    /* its reply, when it is read */
@@ -116,6 +120,10 @@ struct ngx_smtp_session_s {
 void ngx_smtp_session_reply(ngx_smtp_session_t *s, ngx_uint_t id,
     ngx_str_t *detail);
 
+/* Adds the answer of a sink or check, as ngx_smtp_session_reply() does. */
+void ngx_smtp_session_reply_answer(ngx_smtp_session_t *s,
+    ngx_smtp_answer_t *answer);
+
 /* Adds a line of a multi-line reply, see ngx_smtp_reply_line(). */
 void ngx_smtp_session_reply_line(ngx_smtp_session_t *s, ngx_uint_t code,
     ngx_str_t *enhanced, ngx_str_t *text, ngx_uint_t more);
@@ -131,6 +139,10 @@ void ngx_smtp_session_resume(ngx_smtp_session_t *s);
  * answer, gives it back to the sink if that has not answered commit, frees it.
  */
 void ngx_smtp_session_end_transaction(ngx_smtp_session_t *s);
+
+/* The transaction's log line, and what the session remembers of it. */
+void ngx_smtp_session_log_transaction(ngx_smtp_session_t *s,
+    ngx_smtp_transaction_t *txn);
 
 /*
  * The answer of the sink to a verb: replies, and does what follows from it.

@@ -133,6 +133,7 @@ static void sink_close(sink_conn_t *c);
 static void sink_free(sink_conn_t *c);
 static void sink_record(sink_conn_t *c, const char *state);
 static void sink_record_flush(void);
+static void sink_record_mend(void);
 static int sink_unlucky(double percent);
 static uint64_t sink_now(void);
 static void sink_fatal(const char *fmt, ...)
@@ -215,11 +216,13 @@ sink_options(int argc, char **argv)
         switch (c) {
 
         case 'o':
-            sink_log = open(optarg, O_WRONLY|O_CREAT|O_APPEND|O_CLOEXEC, 0644);
+            sink_log = open(optarg, O_RDWR|O_CREAT|O_APPEND|O_CLOEXEC, 0644);
             if (sink_log == -1) {
                 sink_fatal("open(\"%s\") failed: %s", optarg,
                            strerror(errno));
             }
+
+            sink_record_mend();
             break;
 
         case 'D':
@@ -968,6 +971,29 @@ sink_record(sink_conn_t *c, const char *state)
     sink_log_len += snprintf(sink_log_buf + sink_log_len, 256,
                              "%s %u %lld.%06ld %s\n", c->id, c->rcpts,
                              (long long) ts.tv_sec, ts.tv_nsec / 1000, state);
+}
+
+
+/*
+ * A kill in the middle of a write() leaves half a line, of a message nobody
+ * was told about: the next line must not become a part of it.
+ */
+
+static void
+sink_record_mend(void)
+{
+    char   c;
+    off_t  size;
+
+    size = lseek(sink_log, 0, SEEK_END);
+
+    while (size > 0 && pread(sink_log, &c, 1, size - 1) == 1 && c != '\n') {
+        size--;
+    }
+
+    if (size >= 0 && ftruncate(sink_log, size) == -1 && errno != EINVAL) {
+        sink_fatal("ftruncate() failed: %s", strerror(errno));
+    }
 }
 
 

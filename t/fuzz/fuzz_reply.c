@@ -11,6 +11,7 @@
  *
  * sources: protocol/ngx_smtp_response.c protocol/ngx_smtp_reply.c
  * sources: protocol/ngx_smtp_client.c protocol/ngx_smtp_client_write.c
+ * sources: protocol/ngx_smtp_client_login.c
  * sources: protocol/ngx_smtp_param.c protocol/ngx_smtp_address.c
  */
 

@@ -20,6 +20,7 @@
  * Scripts run with input at once, and octet by octet.
  *
  * sources: protocol/ngx_smtp_client.c protocol/ngx_smtp_client_write.c
+ * sources: protocol/ngx_smtp_client_login.c
  * sources: protocol/ngx_smtp_response.c protocol/ngx_smtp_reply.c
  * sources: protocol/ngx_smtp_param.c protocol/ngx_smtp_address.c
  */
@@ -779,8 +780,9 @@ static char *
 test_put_verdict(char *p, ngx_smtp_verdict_t *v)
 {
     static const char  *names[] = {
-        "connect", "greeting", "ehlo", "helo", "starttls", "tls", "ready",
-        "rset", "mail", "rcpt", "data", "body", "eom", "dot", "quit", "closed"
+        "connect", "greeting", "ehlo", "helo", "starttls", "tls",
+        "xclient", "auth", "auth-user", "auth-password", "ready", "rset",
+        "mail", "rcpt", "data", "body", "eom", "dot", "quit", "closed"
     };
 
     return p + sprintf(p, "%lu/%.*s/%s%s%s", v->code, (int) v->status.len,

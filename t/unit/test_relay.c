@@ -20,6 +20,7 @@
  *     relay/ngx_smtp_delivery.c relay/ngx_smtp_bounce.c
  *     relay/ngx_smtp_report.c
  *     protocol/ngx_smtp_client.c protocol/ngx_smtp_client_write.c
+ *     protocol/ngx_smtp_client_login.c
  *     protocol/ngx_smtp_response.c protocol/ngx_smtp_data.c
  *     protocol/ngx_smtp_address.c protocol/ngx_smtp_param.c
  *     protocol/ngx_smtp_reply.c

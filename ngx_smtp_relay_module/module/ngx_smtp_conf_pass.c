@@ -1,0 +1,401 @@
+
+/*
+ * Copyright (C) ngx_smtp_relay_module authors
+ */
+
+
+/*
+ * smtp_pass and what belongs to it: where mail is handed to, when the next
+ * server or the spool has it instead, and TLS to backends.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include <ngx_stream.h>
+
+#include "ngx_smtp_conf.h"
+#include "ngx_smtp_compat.h"
+
+
+#define NGX_SMTP_PASS_SECRET_MAX  255
+
+
+static char *ngx_smtp_conf_pass_literal(ngx_conf_t *cf,
+    ngx_smtp_pass_conf_t *pass);
+static char *ngx_smtp_conf_pass_ssl(ngx_conf_t *cf,
+    ngx_smtp_server_conf_t *conf);
+static char *ngx_smtp_conf_pass_check(ngx_conf_t *cf,
+    ngx_smtp_server_conf_t *conf);
+
+
+static ngx_conf_bitmask_t  ngx_smtp_pass_fallback_values[] = {
+    { ngx_string("error"), NGX_SMTP_PASS_ERROR },
+    { ngx_string("timeout"), NGX_SMTP_PASS_TIMEOUT },
+    { ngx_string("421"), NGX_SMTP_PASS_421 },
+    { ngx_string("4xx"), NGX_SMTP_PASS_4XX },
+    { ngx_null_string, 0 }
+};
+
+
+char *
+ngx_smtp_conf_pass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_smtp_server_conf_t *sscf = conf;
+
+    ngx_str_t                           *value;
+    ngx_smtp_pass_conf_t                *pass;
+    ngx_stream_compile_complex_value_t   ccv;
+
+    pass = &sscf->pass;
+
+    if (pass->target.len) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (value[1].len == 0) {
+        return "needs the name of an upstream{}, an address, or a variable";
+    }
+
+    pass->target = value[1];
+
+    if (ngx_smtp_conf_sink(cf, sscf) != NGX_CONF_OK) {
+        return "cannot be used together with another content directive";
+    }
+
+    if (ngx_stream_script_variables_count(&value[1]) == 0) {
+        return ngx_smtp_conf_pass_literal(cf, pass);
+    }
+
+    pass->value = ngx_palloc(cf->pool, sizeof(ngx_stream_complex_value_t));
+    if (pass->value == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_memzero(&ccv, sizeof(ngx_stream_compile_complex_value_t));
+
+    ccv.cf = cf;
+    ccv.value = &value[1];
+    ccv.complex_value = pass->value;
+
+    return ngx_stream_compile_complex_value(&ccv) == NGX_OK ? NGX_CONF_OK
+                                                            : NGX_CONF_ERROR;
+}
+
+
+static char *
+ngx_smtp_conf_pass_literal(ngx_conf_t *cf, ngx_smtp_pass_conf_t *pass)
+{
+    ngx_url_t  u;
+
+    ngx_memzero(&u, sizeof(ngx_url_t));
+
+    u.url = pass->target;
+    u.no_resolve = 1;
+
+    /* host:port becomes an upstream of one server, as for proxy_pass */
+
+    pass->upstream = ngx_stream_upstream_add(cf, &u, 0);
+    if (pass->upstream == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    pass->host = u.host;
+
+    return NGX_CONF_OK;
+}
+
+
+/* smtp_pass_auth user password */
+
+char *
+ngx_smtp_conf_pass_auth(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_smtp_server_conf_t *sscf = conf;
+
+    ngx_str_t  *value;
+
+    if (sscf->pass.user.data) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (cf->args->nelts == 2) {
+
+        if (ngx_strcmp(value[1].data, "off") != 0) {
+            return "must be \"off\", or a user and a password";
+        }
+
+        ngx_str_set(&sscf->pass.user, "");
+        return NGX_CONF_OK;
+    }
+
+    if (value[1].len == 0 || value[1].len > NGX_SMTP_PASS_SECRET_MAX
+        || value[2].len == 0 || value[2].len > NGX_SMTP_PASS_SECRET_MAX)
+    {
+        return "needs a user and a password of 1 to 255 characters";
+    }
+
+    sscf->pass.user = value[1];
+    sscf->pass.password = value[2];
+
+    return NGX_CONF_OK;
+}
+
+
+/* the second argument of smtp_enqueue */
+
+char *
+ngx_smtp_conf_fallback(ngx_conf_t *cf, ngx_smtp_server_conf_t *sscf,
+    ngx_str_t *value)
+{
+    u_char      *p, *last, *end;
+    ngx_uint_t   i;
+
+    if (value->len <= 9 || ngx_strncmp(value->data, "fallback=", 9) != 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid parameter \"%V\", must be "
+                           "\"fallback=error,timeout,421,4xx\" or some of "
+                           "these", value);
+        return NGX_CONF_ERROR;
+    }
+
+    last = value->data + value->len;
+
+    for (p = value->data + 9; p <= last; p = end + 1) {
+        end = ngx_strlchr(p, last, ',');
+
+        if (end == NULL) {
+            end = last;
+        }
+
+        for (i = 0; ngx_smtp_pass_fallback_values[i].name.len; i++) {
+
+            if (ngx_smtp_pass_fallback_values[i].name.len
+                == (size_t) (end - p)
+                && ngx_strncmp(ngx_smtp_pass_fallback_values[i].name.data, p,
+                               end - p)
+                   == 0)
+            {
+                sscf->pass.fallback |= ngx_smtp_pass_fallback_values[i].mask;
+                break;
+            }
+        }
+
+        if (ngx_smtp_pass_fallback_values[i].name.len == 0) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid value \"%*s\" in \"%V\", must be "
+                               "\"error\", \"timeout\", \"421\" or \"4xx\"",
+                               (size_t) (end - p), p, value);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+void
+ngx_smtp_conf_create_pass(ngx_smtp_server_conf_t *conf)
+{
+    ngx_smtp_pass_conf_t  *p;
+
+    p = &conf->pass;
+
+    p->next_tries = NGX_CONF_UNSET_UINT;
+    p->next_timeout = NGX_CONF_UNSET_MSEC;
+    p->buffer_size = NGX_CONF_UNSET_SIZE;
+    p->connect_timeout = NGX_CONF_UNSET_MSEC;
+    p->timeout = NGX_CONF_UNSET_MSEC;
+    p->send_timeout = NGX_CONF_UNSET_MSEC;
+    p->data_timeout = NGX_CONF_UNSET_MSEC;
+    p->keepalive = NGX_CONF_UNSET_UINT;
+    p->keepalive_messages = NGX_CONF_UNSET_UINT;
+    p->keepalive_timeout = NGX_CONF_UNSET_MSEC;
+    p->keepalive_time = NGX_CONF_UNSET_MSEC;
+    p->tls = NGX_CONF_UNSET_UINT;
+    p->ssl_verify = NGX_CONF_UNSET;
+    p->ssl_server_name = NGX_CONF_UNSET;
+    p->xclient = NGX_CONF_UNSET;
+
+    conf->ssl_verify_depth = NGX_CONF_UNSET_UINT;
+}
+
+
+char *
+ngx_smtp_conf_merge_pass(ngx_conf_t *cf, ngx_smtp_server_conf_t *prev,
+    ngx_smtp_server_conf_t *conf)
+{
+    ngx_smtp_pass_conf_t  *p, *c;
+
+    p = &prev->pass;
+    c = &conf->pass;
+
+    ngx_conf_merge_bitmask_value(c->next, p->next,
+                                 (NGX_CONF_BITMASK_SET|NGX_SMTP_PASS_ERROR
+                                  |NGX_SMTP_PASS_TIMEOUT|NGX_SMTP_PASS_421));
+
+    if (c->next & NGX_SMTP_PASS_OFF) {
+        c->next = NGX_CONF_BITMASK_SET;
+    }
+
+    ngx_conf_merge_uint_value(c->next_tries, p->next_tries, 0);
+    ngx_conf_merge_msec_value(c->next_timeout, p->next_timeout, 0);
+    ngx_conf_merge_size_value(c->buffer_size, p->buffer_size,
+                              NGX_SMTP_PASS_BUFFER_SIZE);
+    ngx_conf_merge_msec_value(c->connect_timeout, p->connect_timeout,
+                              NGX_SMTP_PASS_CONNECT_TIMEOUT);
+    ngx_conf_merge_msec_value(c->timeout, p->timeout,
+                              NGX_SMTP_PASS_TIMEOUT_COMMAND);
+    ngx_conf_merge_msec_value(c->send_timeout, p->send_timeout,
+                              NGX_SMTP_PASS_SEND_TIMEOUT);
+    ngx_conf_merge_msec_value(c->data_timeout, p->data_timeout,
+                              NGX_SMTP_PASS_DATA_TIMEOUT);
+    ngx_conf_merge_uint_value(c->keepalive, p->keepalive,
+                              NGX_SMTP_PASS_KEEPALIVE);
+    ngx_conf_merge_uint_value(c->keepalive_messages, p->keepalive_messages,
+                              NGX_SMTP_PASS_KEEPALIVE_MESSAGES);
+    ngx_conf_merge_msec_value(c->keepalive_timeout, p->keepalive_timeout,
+                              NGX_SMTP_PASS_KEEPALIVE_TIMEOUT);
+    ngx_conf_merge_msec_value(c->keepalive_time, p->keepalive_time,
+                              NGX_SMTP_PASS_KEEPALIVE_TIME);
+    ngx_conf_merge_uint_value(c->tls, p->tls, NGX_SMTP_PASS_SSL_OFF);
+    ngx_conf_merge_str_value(c->ssl_name, p->ssl_name, "");
+    ngx_conf_merge_value(c->ssl_verify, p->ssl_verify, 0);
+    ngx_conf_merge_value(c->ssl_server_name, p->ssl_server_name, 0);
+    ngx_conf_merge_value(c->xclient, p->xclient, 0);
+    ngx_conf_merge_bitmask_value(conf->extensions, prev->extensions,
+                                 NGX_CONF_BITMASK_SET);
+    ngx_conf_merge_str_value(conf->ssl_trusted, prev->ssl_trusted, "");
+    ngx_conf_merge_str_value(conf->ssl_certificate, prev->ssl_certificate, "");
+    ngx_conf_merge_str_value(conf->ssl_key, prev->ssl_key, "");
+    ngx_conf_merge_uint_value(conf->ssl_verify_depth, prev->ssl_verify_depth,
+                              1);
+
+    if (c->user.data == NULL) {
+        c->user = p->user;
+        c->password = p->password;
+    }
+
+    ngx_queue_init(&c->idle);
+
+    if (c->target.len == 0) {
+
+        if (c->fallback) {
+            return ngx_smtp_conf_error(cf, &conf->server, "\"fallback=\" of "
+                                       "\"smtp_enqueue\" needs \"smtp_pass\"");
+        }
+
+        return NGX_CONF_OK;
+    }
+
+    c->hostname = conf->server.hostname;
+
+    if (c->fallback == 0) {
+        c->fallback = NGX_SMTP_PASS_ERROR|NGX_SMTP_PASS_TIMEOUT
+                      |NGX_SMTP_PASS_421;
+    }
+
+    if (ngx_smtp_conf_pass_check(cf, conf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    return ngx_smtp_conf_pass_ssl(cf, conf);
+}
+
+
+static char *
+ngx_smtp_conf_pass_check(ngx_conf_t *cf, ngx_smtp_server_conf_t *conf)
+{
+    ngx_smtp_pass_conf_t  *c;
+
+    c = &conf->pass;
+
+    if (c->ssl_verify && c->tls == NGX_SMTP_PASS_SSL_OFF) {
+        return ngx_smtp_conf_error(cf, &conf->server,
+                                   "\"smtp_pass_ssl_verify\" needs "
+                                   "\"smtp_pass_ssl starttls\" or \"on\"");
+    }
+
+    if (c->ssl_verify && conf->ssl_trusted.len == 0) {
+        return ngx_smtp_conf_error(cf, &conf->server,
+                                   "\"smtp_pass_ssl_verify\" needs "
+                                   "\"smtp_pass_ssl_trusted_certificate\"");
+    }
+
+    if (c->user.len && !c->ssl_verify) {
+        return ngx_smtp_conf_error(cf, &conf->server,
+                                   "\"smtp_pass_auth\" would give the "
+                                   "password to a backend that is not "
+                                   "verified: it needs "
+                                   "\"smtp_pass_ssl_verify\"");
+    }
+
+    if ((conf->ssl_certificate.len == 0) != (conf->ssl_key.len == 0)) {
+        return ngx_smtp_conf_error(cf, &conf->server,
+                                   "\"smtp_pass_ssl_certificate\" and "
+                                   "\"smtp_pass_ssl_certificate_key\" go "
+                                   "together");
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_smtp_conf_pass_ssl(ngx_conf_t *cf, ngx_smtp_server_conf_t *conf)
+{
+    ngx_ssl_t             *ssl;
+    ngx_pool_cleanup_t    *cln;
+    ngx_smtp_pass_conf_t  *c;
+
+    c = &conf->pass;
+
+    if (c->tls == NGX_SMTP_PASS_SSL_OFF) {
+        return NGX_CONF_OK;
+    }
+
+    ssl = ngx_pcalloc(cf->pool, sizeof(ngx_ssl_t));
+    if (ssl == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ssl->log = cf->log;
+
+    if (ngx_ssl_create(ssl, NGX_SMTP_CLIENT_PROTOCOLS, NULL) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    cln = ngx_pool_cleanup_add(cf->pool, 0);
+    if (cln == NULL) {
+        ngx_ssl_cleanup_ctx(ssl);
+        return NGX_CONF_ERROR;
+    }
+
+    cln->handler = ngx_ssl_cleanup_ctx;
+    cln->data = ssl;
+
+    if (conf->ssl_certificate.len
+        && ngx_ssl_certificate(cf, ssl, &conf->ssl_certificate,
+                               &conf->ssl_key, NULL)
+           != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    if (conf->ssl_trusted.len
+        && ngx_ssl_trusted_certificate(cf, ssl, &conf->ssl_trusted,
+                                       conf->ssl_verify_depth)
+           != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    c->ssl = ssl;
+
+    return NGX_CONF_OK;
+}

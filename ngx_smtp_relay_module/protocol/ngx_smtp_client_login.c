@@ -1,0 +1,277 @@
+
+/*
+ * Copyright (C) ngx_smtp_relay_module authors
+ */
+
+
+/*
+ * What a proxy says beyond a delivery: XCLIENT and a login before the first
+ * message, and an envelope that grows recipient by recipient (tx->more).  The
+ * dialogue itself is in ngx_smtp_client.c.
+ *
+ * XCLIENT names every attribute that the peer offers, so that none is left
+ * from somebody else; values are xtext, and no octet of them can end a line.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+#include "ngx_smtp_client_private.h"
+#include "ngx_smtp_param.h"
+
+
+/* of HELO and LOGIN in XCLIENT, of user and password; of other values; raw */
+#define NGX_SMTP_CLIENT_VALUE_MAX  255
+#define NGX_SMTP_CLIENT_SHORT_MAX  64
+
+
+static u_char *ngx_smtp_client_write_xclient(ngx_smtp_client_t *cl, u_char *p,
+    u_char *last);
+static u_char *ngx_smtp_client_write_base64(u_char *p, u_char *data,
+    size_t len);
+
+
+ngx_int_t
+ngx_smtp_client_rcpt(ngx_smtp_client_t *cl)
+{
+    ngx_uint_t             i;
+    ngx_smtp_client_tx_t  *tx;
+
+    tx = cl->tx;
+
+    if (cl->state != NGX_SMTP_CLIENT_ST_RCPT || cl->pending || !tx->more) {
+        return ngx_smtp_client_lost(cl, NGX_SMTP_CLIENT_LOST_LOCAL);
+    }
+
+    if (ngx_smtp_client_early(cl)) {
+        return ngx_smtp_client_protocol(cl, "reply before its command");
+    }
+
+    i = tx->nrcpts - 1;
+
+    tx->state[i] = NGX_SMTP_CLIENT_RCPT_OPEN;
+
+    ngx_smtp_client_judge_rcpts(cl, tx, i);
+
+    if (tx->state[i] != NGX_SMTP_CLIENT_RCPT_OPEN) {
+        return NGX_SMTP_CLIENT_MORE;
+    }
+
+    cl->rcpt_send = i;
+    cl->rcpt_recv = i;
+    cl->to_send = NGX_SMTP_CLIENT_ST_RCPT;
+
+    return NGX_SMTP_CLIENT_WAIT;
+}
+
+
+ngx_int_t
+ngx_smtp_client_data(ngx_smtp_client_t *cl)
+{
+    if (cl->state != NGX_SMTP_CLIENT_ST_RCPT || cl->pending
+        || cl->accepted == 0)
+    {
+        return ngx_smtp_client_lost(cl, NGX_SMTP_CLIENT_LOST_LOCAL);
+    }
+
+    if (ngx_smtp_client_early(cl)) {
+        return ngx_smtp_client_protocol(cl, "reply before its command");
+    }
+
+    return ngx_smtp_client_enter(cl, NGX_SMTP_CLIENT_ST_DATA);
+}
+
+
+ngx_int_t
+ngx_smtp_client_rset(ngx_smtp_client_t *cl)
+{
+    cl->tx = NULL;
+
+    if ((cl->state != NGX_SMTP_CLIENT_ST_RCPT
+         && cl->state != NGX_SMTP_CLIENT_ST_READY)
+        || cl->pending)
+    {
+        return ngx_smtp_client_lost(cl, NGX_SMTP_CLIENT_LOST_LOCAL);
+    }
+
+    if (ngx_smtp_client_early(cl)) {
+        return ngx_smtp_client_protocol(cl, "reply before its command");
+    }
+
+    return ngx_smtp_client_enter(cl, NGX_SMTP_CLIENT_ST_RSET);
+}
+
+
+ngx_int_t
+ngx_smtp_client_prepare(ngx_smtp_client_t *cl)
+{
+    ngx_smtp_verdict_t  v;
+
+    if (cl->conf.xclient && !cl->xclient
+        && (cl->caps.flags & NGX_SMTP_CAP_XCLIENT) && cl->caps.xclient)
+    {
+        return ngx_smtp_client_enter(cl, NGX_SMTP_CLIENT_ST_XCLIENT);
+    }
+
+    if (cl->conf.user.len == 0) {
+        return ngx_smtp_client_enter(cl, NGX_SMTP_CLIENT_ST_READY);
+    }
+
+    if (!cl->tls) {
+        ngx_smtp_client_own(&v, NGX_SMTP_CLIENT_ST_AUTH, 451, "4.7.0",
+                            "no login without TLS");
+
+        return ngx_smtp_client_fail(cl, &v);
+    }
+
+    if (!(cl->caps.auth
+          & (NGX_SMTP_CAP_AUTH_PLAIN|NGX_SMTP_CAP_AUTH_LOGIN)))
+    {
+        ngx_smtp_client_own(&v, NGX_SMTP_CLIENT_ST_AUTH, 451, "4.7.0",
+                            "the host offers neither AUTH PLAIN nor LOGIN");
+
+        return ngx_smtp_client_fail(cl, &v);
+    }
+
+    return ngx_smtp_client_enter(cl, NGX_SMTP_CLIENT_ST_AUTH);
+}
+
+
+ngx_int_t
+ngx_smtp_client_on_login(ngx_smtp_client_t *cl)
+{
+    ngx_uint_t  code;
+
+    code = cl->response.code;
+
+    if (cl->state == NGX_SMTP_CLIENT_ST_XCLIENT) {
+
+        if (code / 100 != 2) {
+            return ngx_smtp_client_refused(cl);
+        }
+
+        /* the session begins anew: what was offered before is void */
+
+        cl->xclient = 1;
+
+        return ngx_smtp_client_enter(cl, NGX_SMTP_CLIENT_ST_EHLO);
+    }
+
+    if (code == 334 && !(cl->caps.auth & NGX_SMTP_CAP_AUTH_PLAIN)
+        && cl->state != NGX_SMTP_CLIENT_ST_AUTH_PASSWORD)
+    {
+        return ngx_smtp_client_enter(cl, cl->state + 1);
+    }
+
+    if (code / 100 == 2
+        && (cl->state == NGX_SMTP_CLIENT_ST_AUTH_PASSWORD
+            || (cl->caps.auth & NGX_SMTP_CAP_AUTH_PLAIN)))
+    {
+        return ngx_smtp_client_enter(cl, NGX_SMTP_CLIENT_ST_READY);
+    }
+
+    return ngx_smtp_client_refused(cl);
+}
+
+
+u_char *
+ngx_smtp_client_write_login(ngx_smtp_client_t *cl, u_char *p, u_char *last)
+{
+    size_t      user, password;
+    ngx_str_t  *u, *w;
+    u_char      buf[2 * NGX_SMTP_CLIENT_VALUE_MAX + 2];
+
+    u = &cl->conf.user;
+    w = &cl->conf.password;
+
+    user = ngx_min(u->len, NGX_SMTP_CLIENT_VALUE_MAX);
+    password = ngx_min(w->len, NGX_SMTP_CLIENT_VALUE_MAX);
+
+    switch (cl->state) {
+
+    case NGX_SMTP_CLIENT_ST_XCLIENT:
+        return ngx_smtp_client_write_xclient(cl, p, last);
+
+    case NGX_SMTP_CLIENT_ST_AUTH:
+
+        if (!(cl->caps.auth & NGX_SMTP_CAP_AUTH_PLAIN)) {
+            return ngx_cpymem(p, "AUTH LOGIN" CRLF,
+                              sizeof("AUTH LOGIN" CRLF) - 1);
+        }
+
+        buf[0] = '\0';
+        ngx_memcpy(buf + 1, u->data, user);
+        buf[user + 1] = '\0';
+        ngx_memcpy(buf + user + 2, w->data, password);
+
+        p = ngx_cpymem(p, "AUTH PLAIN ", sizeof("AUTH PLAIN ") - 1);
+        p = ngx_smtp_client_write_base64(p, buf, user + password + 2);
+
+        ngx_memzero(buf, sizeof(buf));
+
+        return p;
+
+    case NGX_SMTP_CLIENT_ST_AUTH_USER:
+        return ngx_smtp_client_write_base64(p, u->data, user);
+
+    default: /* NGX_SMTP_CLIENT_ST_AUTH_PASSWORD */
+        return ngx_smtp_client_write_base64(p, w->data, password);
+    }
+}
+
+
+static u_char *
+ngx_smtp_client_write_xclient(ngx_smtp_client_t *cl, u_char *p, u_char *last)
+{
+    size_t       max;
+    ngx_str_t    value;
+    ngx_uint_t   i, bit;
+
+    static const char  *names[NGX_SMTP_CLIENT_XCLIENT_N] = {
+        "NAME", "ADDR", "PORT", "PROTO", "HELO", "LOGIN", "DESTADDR",
+        "DESTPORT"
+    };
+
+    p = ngx_cpymem(p, "XCLIENT", sizeof("XCLIENT") - 1);
+
+    for (i = 0; i < NGX_SMTP_CLIENT_XCLIENT_N; i++) {
+
+        bit = (ngx_uint_t) 1 << i;
+
+        if (!(cl->caps.xclient & bit)) {
+            continue;
+        }
+
+        max = (bit & (NGX_SMTP_CAP_XCLIENT_HELO|NGX_SMTP_CAP_XCLIENT_LOGIN))
+              ? NGX_SMTP_CLIENT_VALUE_MAX : NGX_SMTP_CLIENT_SHORT_MAX;
+
+        p = ngx_slprintf(p, last, " %s=", names[i]);
+
+        value = cl->conf.xclient[i];
+
+        if (value.len == 0 || value.len > max) {
+            p = ngx_cpymem(p, "[UNAVAILABLE]", sizeof("[UNAVAILABLE]") - 1);
+
+        } else {
+            p = ngx_smtp_xtext_encode(p, &value);
+        }
+    }
+
+    return ngx_cpymem(p, CRLF, sizeof(CRLF) - 1);
+}
+
+
+static u_char *
+ngx_smtp_client_write_base64(u_char *p, u_char *data, size_t len)
+{
+    ngx_str_t  src, dst;
+
+    src.data = data;
+    src.len = len;
+    dst.data = p;
+
+    ngx_encode_base64(&dst, &src);
+
+    return ngx_cpymem(p + dst.len, CRLF, sizeof(CRLF) - 1);
+}

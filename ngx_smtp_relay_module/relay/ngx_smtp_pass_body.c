@@ -1,0 +1,245 @@
+
+/*
+ * Copyright (C) ngx_smtp_relay_module authors
+ */
+
+
+/*
+ * The message on its way to the backend: the fields above it, the content as
+ * DATA wants it (dots doubled, no bare CR or LF), the end of data.
+ *
+ * While the message fits the buffer nothing is freed, so that another server
+ * or the spool can have it.  Beyond that it is streamed: what was sent is
+ * freed, and the client is read as fast as the backend reads.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include <ngx_stream.h>
+
+#include "ngx_smtp_pass_private.h"
+
+
+/* handed to the kernel at once */
+#define NGX_SMTP_PASS_FLUSH  65536
+
+/* up to here the end of data goes with the message in one write */
+#define NGX_SMTP_PASS_WHOLE  32768
+
+
+static ngx_int_t ngx_smtp_pass_flush(ngx_smtp_pass_t *ps);
+static ngx_int_t ngx_smtp_pass_encode(ngx_smtp_pass_t *ps, u_char *pos,
+    u_char *last);
+static ngx_int_t ngx_smtp_pass_end(ngx_smtp_pass_t *ps);
+static ngx_int_t ngx_smtp_pass_broken(ngx_smtp_pass_t *ps);
+
+
+void
+ngx_smtp_pass_rewind(ngx_smtp_pass_t *ps)
+{
+    ngx_smtp_data_encoder_init(&ps->encoder);
+
+    ps->begun = 1;
+    ps->fields = 0;
+    ps->sending = 0;
+    ps->block = ps->txn->content.first;
+    ps->pos = ps->block ? ngx_smtp_block_start(ps->block) : NULL;
+}
+
+
+ngx_int_t
+ngx_smtp_pass_body(ngx_smtp_pass_t *ps)
+{
+    u_char              *last;
+    ngx_int_t            rc;
+    ngx_uint_t           whole;
+    ngx_str_t           *fields;
+    ngx_smtp_peer_t     *p;
+    ngx_smtp_content_t  *content;
+
+    p = ps->conn->peer;
+    content = &ps->txn->content;
+
+    if (!ps->begun) {
+        ngx_smtp_pass_rewind(ps);
+
+        if (ps->goal == NGX_SMTP_PASS_BODY) {
+            ps->streamed = 1;
+        }
+
+    } else if (ps->streamed && ps->block == NULL) {
+
+        /* streamed: what came since the last call */
+
+        ps->block = content->first;
+        ps->pos = ps->block ? ngx_smtp_block_start(ps->block) : NULL;
+    }
+
+    ps->sending = 0;
+
+    whole = (ps->goal == NGX_SMTP_PASS_COMMIT && !ps->streamed
+             && content->buffered <= NGX_SMTP_PASS_WHOLE);
+
+    if (!ps->fields) {
+        ps->fields = 1;
+        fields = &ps->txn->fields;
+
+        if (ngx_smtp_pass_encode(ps, fields->data, fields->data + fields->len)
+            != NGX_OK)
+        {
+            return ngx_smtp_pass_broken(ps);
+        }
+    }
+
+    while (ps->block) {
+        last = ps->block->last;
+
+        if (last - ps->pos > NGX_SMTP_PASS_FLUSH) {
+            last = ps->pos + NGX_SMTP_PASS_FLUSH;
+        }
+
+        if (ngx_smtp_pass_encode(ps, ps->pos, last) != NGX_OK) {
+            return ngx_smtp_pass_broken(ps);
+        }
+
+        ps->pos = last;
+
+        if (last == ps->block->last) {
+            ps->block = ps->block->next;
+            ps->pos = ps->block ? ngx_smtp_block_start(ps->block) : NULL;
+        }
+
+        if (whole || ngx_smtp_peer_pending(p) < NGX_SMTP_PASS_FLUSH) {
+            continue;
+        }
+
+        rc = ngx_smtp_pass_flush(ps);
+
+        if (rc != NGX_OK) {
+            return rc == NGX_AGAIN ? NGX_DECLINED : ngx_smtp_pass_broken(ps);
+        }
+    }
+
+    if (!whole) {
+        rc = ngx_smtp_pass_flush(ps);
+
+        if (rc != NGX_OK) {
+            return rc == NGX_AGAIN ? NGX_DECLINED : ngx_smtp_pass_broken(ps);
+        }
+    }
+
+    if (ps->goal == NGX_SMTP_PASS_COMMIT) {
+        return ngx_smtp_pass_end(ps);
+    }
+
+    ngx_smtp_pass_answer(ps, NGX_OK);
+
+    return NGX_DECLINED;
+}
+
+
+/*
+ * NGX_OK, NGX_AGAIN: the function above is called when all is out, NGX_ERROR.
+ * Nothing refers to the blocks afterwards.
+ */
+
+static ngx_int_t
+ngx_smtp_pass_flush(ngx_smtp_pass_t *ps)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_smtp_peer_flush(ps->conn->peer);
+
+    if (ps->streamed && ps->block == NULL) {
+        ngx_smtp_block_free(ngx_smtp_content_take(&ps->txn->content));
+    }
+
+    ps->sending = (rc == NGX_AGAIN);
+
+    return rc;
+}
+
+
+/*
+ * Small pieces between doubled dots are collected, larger ones are sent from
+ * where they lie.
+ */
+
+static ngx_int_t
+ngx_smtp_pass_encode(ngx_smtp_pass_t *ps, u_char *pos, u_char *last)
+{
+    u_char           *end, *out, tmp[8];
+    ngx_int_t         rc;
+    ngx_smtp_peer_t  *p;
+
+    p = ps->conn->peer;
+
+    while (pos < last) {
+
+        end = ngx_smtp_data_clean(&ps->encoder, pos, last);
+
+        rc = (end - pos < 1024) ? ngx_smtp_peer_put(p, pos, end - pos)
+                                : ngx_smtp_peer_ref(p, pos, end - pos);
+
+        if (rc != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        pos = end;
+
+        if (pos < last) {
+            end = pos + 1;
+            out = tmp;
+
+            (void) ngx_smtp_data_encode(&ps->encoder, &pos, end, &out,
+                                        tmp + sizeof(tmp));
+
+            if (ngx_smtp_peer_put(p, tmp, out - tmp) != NGX_OK) {
+                return NGX_ERROR;
+            }
+
+            pos = end;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+/* From here on nobody but the backend knows what becomes of the message. */
+
+static ngx_int_t
+ngx_smtp_pass_end(ngx_smtp_pass_t *ps)
+{
+    u_char                *out, tmp[8];
+    ngx_int_t              rc;
+    ngx_smtp_pass_conn_t  *conn;
+
+    conn = ps->conn;
+
+    rc = ngx_smtp_client_end(&conn->client);
+
+    if (rc != NGX_SMTP_CLIENT_WAIT) {
+        return rc;
+    }
+
+    out = tmp;
+
+    (void) ngx_smtp_data_encode_end(&ps->encoder, &out, tmp + sizeof(tmp));
+
+    if (ngx_smtp_peer_put(conn->peer, tmp, out - tmp) != NGX_OK) {
+        return ngx_smtp_pass_broken(ps);
+    }
+
+    return NGX_SMTP_CLIENT_WAIT;
+}
+
+
+static ngx_int_t
+ngx_smtp_pass_broken(ngx_smtp_pass_t *ps)
+{
+    return ngx_smtp_client_lost(&ps->conn->client,
+                                NGX_SMTP_CLIENT_LOST_CLOSED);
+}

@@ -1,0 +1,695 @@
+
+/*
+ * Copyright (C) ngx_smtp_relay_module authors
+ */
+
+
+/*
+ * One connection to a backend, between the peer, which moves bytes, and the
+ * client engine, which knows the protocol; and the idle ones of this worker.
+ *
+ *   get -> connect -> dialogue -> READY -> pass .. -> release
+ *    ^                                                  |
+ *    +--- idle <----------- DONE <----------- RSET <----+
+ *
+ * An idle connection has had a complete reply to the end of data or to RSET,
+ * and nothing behind it.  A byte that comes meanwhile ends it: it could only
+ * be taken for the reply to something else.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include <ngx_stream.h>
+
+#include "ngx_smtp_pass_private.h"
+
+
+/* how long the reply to RSET is waited for, ms */
+#define NGX_SMTP_PASS_RSET  20000
+
+
+static ngx_smtp_pass_conn_t *ngx_smtp_pass_conn_take(ngx_smtp_pass_t *ps);
+static ngx_uint_t ngx_smtp_pass_conn_quiet(ngx_smtp_pass_conn_t *conn);
+static ngx_int_t ngx_smtp_pass_conn_open(ngx_smtp_pass_t *ps);
+static ngx_int_t ngx_smtp_pass_conn_copy(ngx_pool_t *pool, ngx_str_t *dst,
+    ngx_str_t *src);
+static void ngx_smtp_pass_conn_handler(ngx_smtp_peer_t *p, ngx_uint_t event);
+static void ngx_smtp_pass_conn_connected(ngx_smtp_pass_conn_t *conn);
+static ngx_int_t ngx_smtp_pass_conn_starttls(ngx_smtp_pass_conn_t *conn);
+static void ngx_smtp_pass_conn_read(ngx_smtp_pass_conn_t *conn);
+static ngx_int_t ngx_smtp_pass_conn_wait(ngx_smtp_pass_conn_t *conn);
+static ngx_int_t ngx_smtp_pass_conn_body(ngx_smtp_pass_conn_t *conn);
+static void ngx_smtp_pass_conn_lost(ngx_smtp_pass_conn_t *conn,
+    ngx_uint_t how);
+static void ngx_smtp_pass_conn_closed(ngx_smtp_pass_conn_t *conn);
+static ngx_uint_t ngx_smtp_pass_conn_worn(ngx_smtp_pass_conn_t *conn);
+static void ngx_smtp_pass_conn_idle(ngx_smtp_pass_conn_t *conn);
+static void ngx_smtp_pass_conn_busy(ngx_smtp_pass_conn_t *conn);
+static void ngx_smtp_pass_conn_free(ngx_smtp_pass_conn_t *conn);
+
+
+ngx_int_t
+ngx_smtp_pass_conn_get(ngx_smtp_pass_t *ps, ngx_uint_t fresh)
+{
+    ngx_smtp_pass_conn_t  *conn;
+
+    if (!fresh) {
+        conn = ngx_smtp_pass_conn_take(ps);
+
+        if (conn) {
+            conn->pass = ps;
+            conn->reused = 1;
+            ps->conn = conn;
+
+            ngx_smtp_pass_conn_action(conn, ngx_smtp_pass_ready(ps));
+            return NGX_OK;
+        }
+    }
+
+    return ngx_smtp_pass_conn_open(ps);
+}
+
+
+static ngx_smtp_pass_conn_t *
+ngx_smtp_pass_conn_take(ngx_smtp_pass_t *ps)
+{
+    ngx_queue_t           *q, *next;
+    ngx_smtp_pass_conn_t  *conn;
+
+    for (q = ngx_queue_head(&ps->conf->idle);
+         q != ngx_queue_sentinel(&ps->conf->idle);
+         q = next)
+    {
+        next = ngx_queue_next(q);
+        conn = ngx_queue_data(q, ngx_smtp_pass_conn_t, link);
+
+        if (conn->key.len != ps->key.len
+            || ngx_memcmp(conn->key.data, ps->key.data, ps->key.len) != 0
+            || ngx_cmp_sockaddr(conn->peer->sockaddr, conn->peer->socklen,
+                                ps->sockaddr, ps->socklen, 1)
+               != NGX_OK)
+        {
+            continue;
+        }
+
+        if (ngx_smtp_pass_conn_worn(conn)
+            || !ngx_smtp_pass_conn_quiet(conn))
+        {
+            ngx_smtp_pass_conn_close(conn);
+            continue;
+        }
+
+        ngx_smtp_pass_conn_busy(conn);
+
+        return conn;
+    }
+
+    return NULL;
+}
+
+
+/*
+ * What the event loop has not seen yet must not become the reply to our next
+ * command: the kernel is asked.
+ */
+
+static ngx_uint_t
+ngx_smtp_pass_conn_quiet(ngx_smtp_pass_conn_t *conn)
+{
+    u_char            c;
+    ssize_t           n;
+    ngx_smtp_peer_t  *p;
+
+    p = conn->peer;
+
+    if (p->connection == NULL || p->event.posted || p->in.pos != p->in.last) {
+        return 0;
+    }
+
+    do {
+        n = recv(p->connection->fd, &c, 1, MSG_PEEK);
+    } while (n == -1 && ngx_socket_errno == NGX_EINTR);
+
+    return n == -1 && ngx_socket_errno == NGX_EAGAIN;
+}
+
+
+static ngx_int_t
+ngx_smtp_pass_conn_open(ngx_smtp_pass_t *ps)
+{
+    ngx_smtp_peer_t         *p;
+    ngx_smtp_pass_conf_t    *conf;
+    ngx_smtp_pass_conn_t    *conn;
+    ngx_smtp_client_conf_t   cc;
+
+    conf = ps->conf;
+
+    p = ngx_smtp_peer_create(ps->txn->log, conf->send_timeout,
+                             ngx_smtp_pass_conn_handler, NULL);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    conn = ngx_pcalloc(p->pool, sizeof(ngx_smtp_pass_conn_t));
+
+    if (conn == NULL
+        || ngx_smtp_pass_conn_copy(p->pool, &conn->key, &ps->key) != NGX_OK
+        || ngx_smtp_pass_conn_copy(p->pool, &conn->tls_name,
+                                   conf->ssl_name.len ? &conf->ssl_name
+                                                      : &ps->host)
+           != NGX_OK)
+    {
+        ngx_smtp_peer_close(p, 0);
+        return NGX_ERROR;
+    }
+
+    p->data = conn;
+    p->no_sni = !conf->ssl_server_name;
+
+    conn->peer = p;
+    conn->conf = conf;
+    conn->pass = ps;
+    conn->born = ngx_current_msec;
+
+    ps->conn = conn;
+
+    ngx_memzero(&cc, sizeof(ngx_smtp_client_conf_t));
+
+    cc.helo = conf->hostname;
+    cc.tls = (conf->tls == NGX_SMTP_PASS_SSL_STARTTLS)
+             ? NGX_SMTP_CLIENT_TLS_REQUIRE : NGX_SMTP_CLIENT_TLS_OFF;
+    cc.tls_on = (conf->tls == NGX_SMTP_PASS_SSL_ON);
+    cc.user = conf->user;
+    cc.password = conf->password;
+
+    if (conf->xclient) {
+
+        /* of the transaction: read before the engine is READY only */
+
+        cc.xclient = ps->xclient;
+        cc.xclient_helo = ps->txn->origin.helo;
+    }
+
+    ngx_smtp_client_init(&conn->client, &cc);
+
+    ngx_smtp_peer_connect(p, ps->sockaddr, ps->socklen, &ps->name, NULL,
+                          conf->connect_timeout);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_smtp_pass_conn_copy(ngx_pool_t *pool, ngx_str_t *dst, ngx_str_t *src)
+{
+    if (src->len == 0) {
+        ngx_str_null(dst);
+        return NGX_OK;
+    }
+
+    dst->len = src->len;
+    dst->data = ngx_pstrdup(pool, src);
+
+    return dst->data ? NGX_OK : NGX_ERROR;
+}
+
+
+static void
+ngx_smtp_pass_conn_handler(ngx_smtp_peer_t *p, ngx_uint_t event)
+{
+    ngx_uint_t             how;
+    ngx_smtp_pass_conn_t  *conn;
+
+    conn = p->data;
+
+    ngx_log_debug3(NGX_LOG_DEBUG_STREAM, &p->log, 0,
+                   "smtp pass conn event:%ui state:%ui idle:%d",
+                   event, conn->client.state, conn->idle);
+
+    switch (event) {
+
+    case NGX_SMTP_PEER_CONNECTED:
+        ngx_smtp_pass_conn_connected(conn);
+        return;
+
+    case NGX_SMTP_PEER_READ:
+        ngx_smtp_pass_conn_read(conn);
+        return;
+
+    case NGX_SMTP_PEER_SENT:
+        if (conn->pass && conn->pass->sending) {
+            ngx_smtp_pass_conn_action(conn, ngx_smtp_pass_conn_body(conn));
+        }
+
+        return;
+
+    case NGX_SMTP_PEER_SECURED:
+
+        if (conn->client.state == NGX_SMTP_CLIENT_ST_GREETING) {
+            ngx_smtp_peer_timeout(p, conn->conf->timeout);
+            return;
+        }
+
+        ngx_smtp_pass_conn_action(conn,
+                                  ngx_smtp_client_tls_done(&conn->client));
+        return;
+
+    case NGX_SMTP_PEER_SHUTDOWN:
+
+        if (conn->idle) {
+            ngx_smtp_pass_conn_close(conn);
+            return;
+        }
+
+        how = NGX_SMTP_CLIENT_LOST_LOCAL;
+        break;
+
+    default: /* NGX_SMTP_PEER_FAILED */
+
+        if (conn->idle && p->failure == NGX_SMTP_PEER_TIMEDOUT) {
+            ngx_smtp_pass_conn_close(conn);
+            return;
+        }
+
+        switch (p->failure) {
+
+        case NGX_SMTP_PEER_TIMEDOUT:
+            conn->timedout = 1;
+            how = NGX_SMTP_CLIENT_LOST_TIMEOUT;
+            break;
+
+        case NGX_SMTP_PEER_TLS:
+        case NGX_SMTP_PEER_VERIFY:
+            how = NGX_SMTP_CLIENT_LOST_TLS;
+            break;
+
+        default:
+            how = NGX_SMTP_CLIENT_LOST_CLOSED;
+        }
+    }
+
+    ngx_smtp_pass_conn_lost(conn, how);
+}
+
+
+static void
+ngx_smtp_pass_conn_connected(ngx_smtp_pass_conn_t *conn)
+{
+    ngx_smtp_peer_timeout(conn->peer, conn->conf->timeout);
+
+    if (conn->conf->tls == NGX_SMTP_PASS_SSL_ON) {
+        ngx_smtp_pass_conn_action(conn, ngx_smtp_pass_conn_starttls(conn));
+    }
+}
+
+
+static ngx_int_t
+ngx_smtp_pass_conn_starttls(ngx_smtp_pass_conn_t *conn)
+{
+    ngx_int_t              rc;
+    ngx_smtp_pass_conf_t  *conf;
+
+    conf = conn->conf;
+
+    ngx_smtp_peer_timeout(conn->peer, conf->timeout);
+
+    rc = ngx_smtp_peer_starttls(conn->peer, conf->ssl, &conn->tls_name,
+                                conf->ssl_verify);
+
+    if (rc == NGX_AGAIN) {
+        return NGX_DECLINED;
+    }
+
+    return ngx_smtp_client_lost(&conn->client, NGX_SMTP_CLIENT_LOST_TLS);
+}
+
+
+static void
+ngx_smtp_pass_conn_read(ngx_smtp_pass_conn_t *conn)
+{
+    u_char           *pos;
+    ngx_int_t         action;
+    ngx_smtp_peer_t  *p;
+
+    p = conn->peer;
+
+    if (conn->idle) {
+
+        /* nothing was asked: mostly "421 idle for too long" */
+
+        ngx_smtp_pass_conn_free(conn);
+        return;
+    }
+
+    pos = p->in.pos;
+    action = ngx_smtp_client_recv(&conn->client, &pos, p->in.last);
+    p->in.pos = pos;
+
+    if (action != NGX_SMTP_CLIENT_CLOSE
+        && conn->client.state != NGX_SMTP_CLIENT_ST_MAIL)
+    {
+        conn->reused = 0;
+    }
+
+    ngx_smtp_pass_conn_action(conn, action);
+}
+
+
+void
+ngx_smtp_pass_conn_action(ngx_smtp_pass_conn_t *conn, ngx_int_t action)
+{
+    for ( ;; ) {
+
+        switch (action) {
+
+        case NGX_SMTP_CLIENT_WAIT:
+            if (ngx_smtp_pass_conn_wait(conn) != NGX_OK) {
+                ngx_smtp_pass_conn_lost(conn, NGX_SMTP_CLIENT_LOST_CLOSED);
+            }
+
+            return;
+
+        case NGX_SMTP_CLIENT_STARTTLS:
+            action = ngx_smtp_pass_conn_starttls(conn);
+            break;
+
+        case NGX_SMTP_CLIENT_READY:
+            conn->ready = 1;
+            ngx_smtp_peer_timeout(conn->peer, 0);
+            action = ngx_smtp_pass_ready(conn->pass);
+            break;
+
+        case NGX_SMTP_CLIENT_MORE:
+            ngx_smtp_peer_timeout(conn->peer, 0);
+            action = ngx_smtp_pass_more(conn->pass);
+            break;
+
+        case NGX_SMTP_CLIENT_BODY:
+            ngx_smtp_peer_timeout(conn->peer, 0);
+            action = ngx_smtp_pass_conn_body(conn);
+            break;
+
+        case NGX_SMTP_CLIENT_DONE:
+            ngx_smtp_peer_timeout(conn->peer, 0);
+
+            if (conn->pass == NULL) {
+                ngx_smtp_pass_conn_idle(conn);
+                return;
+            }
+
+            action = ngx_smtp_pass_done(conn->pass);
+            break;
+
+        case NGX_SMTP_CLIENT_CLOSE:
+            ngx_smtp_pass_conn_closed(conn);
+            return;
+
+        default: /* NGX_DECLINED */
+            return;
+        }
+    }
+}
+
+
+static ngx_int_t
+ngx_smtp_pass_conn_wait(ngx_smtp_pass_conn_t *conn)
+{
+    u_char                *last, buf[2 * NGX_SMTP_CLIENT_COMMAND_MAX];
+    ngx_msec_t             timeout;
+    ngx_smtp_peer_t       *p;
+    ngx_smtp_pass_conf_t  *conf;
+
+    p = conn->peer;
+    conf = conn->conf;
+
+    for ( ;; ) {
+        last = ngx_smtp_client_write(&conn->client, buf, buf + sizeof(buf));
+
+        if (last == buf) {
+            break;
+        }
+
+        if (ngx_smtp_peer_put(p, buf, last - buf) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    if (ngx_smtp_peer_flush(p) == NGX_ERROR) {
+        return NGX_ERROR;
+    }
+
+    switch (conn->client.state) {
+
+    case NGX_SMTP_CLIENT_ST_BODY:
+
+        /* the send time-out watches the body */
+
+        return NGX_OK;
+
+    case NGX_SMTP_CLIENT_ST_EOM:
+        timeout = conf->data_timeout;
+        break;
+
+    case NGX_SMTP_CLIENT_ST_RSET:
+        timeout = ngx_min(conf->timeout, NGX_SMTP_PASS_RSET);
+        break;
+
+    default:
+        timeout = conf->timeout;
+    }
+
+    ngx_smtp_peer_timeout(p, timeout);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_smtp_pass_conn_body(ngx_smtp_pass_conn_t *conn)
+{
+    if (conn->peer->event.posted) {
+
+        /* its end was seen: before anything is sent that cannot be undone */
+
+        return NGX_DECLINED;
+    }
+
+    return ngx_smtp_pass_body(conn->pass);
+}
+
+
+static void
+ngx_smtp_pass_conn_lost(ngx_smtp_pass_conn_t *conn, ngx_uint_t how)
+{
+    if (conn->pass == NULL) {
+        ngx_smtp_pass_conn_free(conn);
+        return;
+    }
+
+    if (conn->peer->failure == NGX_SMTP_PEER_REFUSED) {
+        conn->client.state = NGX_SMTP_CLIENT_ST_CONNECT;
+    }
+
+    (void) ngx_smtp_client_lost(&conn->client, how);
+
+    ngx_smtp_pass_conn_closed(conn);
+}
+
+
+/*
+ * The session is over; conn->client.verdict tells why.  A kept connection that
+ * fails before its first reply tells of the past only.
+ */
+
+static void
+ngx_smtp_pass_conn_closed(ngx_smtp_pass_conn_t *conn)
+{
+    ngx_uint_t           over, level, stage, timedout, reused;
+    ngx_smtp_pass_t     *ps;
+    ngx_smtp_verdict_t  *v;
+
+    ps = conn->pass;
+
+    if (ps == NULL) {
+        ngx_smtp_pass_conn_free(conn);
+        return;
+    }
+
+    v = &conn->client.verdict;
+
+    stage = v->stage;
+    reused = conn->reused;
+    timedout = conn->timedout;
+
+    if (reused) {
+        ngx_log_error(NGX_LOG_INFO, &conn->peer->log, 0,
+                      "kept connection to upstream is gone: %V", &v->text);
+
+    } else {
+        level = (ps->goal == NGX_SMTP_PASS_IDLE) ? NGX_LOG_INFO : NGX_LOG_ERR;
+
+        ngx_log_error(level, &conn->peer->log, 0, "%s: %ui %V",
+                      conn->ready ? "upstream failed"
+                                  : "no session with upstream",
+                      v->code, &v->text);
+    }
+
+    /* a reply too many behind the one that ended the message: that stands */
+
+    over = (conn->ready && stage == NGX_SMTP_CLIENT_ST_READY && !reused
+            && ps->goal != NGX_SMTP_PASS_IDLE);
+
+    if (!over) {
+        ngx_smtp_pass_verdict(ps, v);
+    }
+
+    ps->conn = NULL;
+    conn->pass = NULL;
+
+    ngx_smtp_pass_conn_free(conn);
+
+    if (over) {
+        (void) ngx_smtp_pass_done(ps);
+        return;
+    }
+
+    if (reused && ps->goal != NGX_SMTP_PASS_IDLE) {
+        ngx_smtp_pass_reconnect(ps);
+        return;
+    }
+
+    ngx_smtp_pass_lost(ps, stage, timedout);
+}
+
+
+void
+ngx_smtp_pass_conn_release(ngx_smtp_pass_conn_t *conn)
+{
+    if (conn->pass) {
+        conn->pass->conn = NULL;
+        conn->pass = NULL;
+    }
+
+    if (ngx_smtp_pass_conn_worn(conn)
+        || conn->peer->in.pos != conn->peer->in.last
+        || conn->peer->event.posted
+        || ngx_smtp_peer_pending(conn->peer))
+    {
+        ngx_smtp_pass_conn_close(conn);
+        return;
+    }
+
+    if (conn->client.state == NGX_SMTP_CLIENT_ST_READY && !conn->client.rset) {
+        ngx_smtp_pass_conn_idle(conn);
+        return;
+    }
+
+    if (conn->client.state != NGX_SMTP_CLIENT_ST_READY
+        && (conn->client.state != NGX_SMTP_CLIENT_ST_RCPT
+            || conn->client.pending))
+    {
+        ngx_smtp_pass_conn_close(conn);
+        return;
+    }
+
+    /* nobody waits for it: neither a client nor a worker that leaves */
+
+    ngx_smtp_peer_idle(conn->peer, 1);
+
+    ngx_smtp_pass_conn_action(conn, ngx_smtp_client_rset(&conn->client));
+}
+
+
+static ngx_uint_t
+ngx_smtp_pass_conn_worn(ngx_smtp_pass_conn_t *conn)
+{
+    ngx_smtp_caps_t       *caps;
+    ngx_smtp_pass_conf_t  *conf;
+
+    conf = conn->conf;
+    caps = &conn->client.caps;
+
+    return !conn->ready || ngx_exiting || conf->keepalive == 0
+           || conn->client.mails >= conf->keepalive_messages
+           || ngx_current_msec - conn->born >= conf->keepalive_time
+           || ((caps->flags & NGX_SMTP_CAP_LIMITS) && caps->mailmax
+               && conn->client.mails >= caps->mailmax);
+}
+
+
+static void
+ngx_smtp_pass_conn_idle(ngx_smtp_pass_conn_t *conn)
+{
+    ngx_queue_t           *q;
+    ngx_smtp_pass_conf_t  *conf;
+
+    conf = conn->conf;
+
+    if (ngx_smtp_pass_conn_worn(conn)) {
+        ngx_smtp_pass_conn_close(conn);
+        return;
+    }
+
+    if (conf->nidle >= conf->keepalive) {
+        q = ngx_queue_last(&conf->idle);
+
+        ngx_smtp_pass_conn_close(ngx_queue_data(q, ngx_smtp_pass_conn_t,
+                                                link));
+    }
+
+    conn->idle = 1;
+    conf->nidle++;
+
+    ngx_queue_insert_head(&conf->idle, &conn->link);
+
+    ngx_smtp_peer_idle(conn->peer, 1);
+    ngx_smtp_peer_timeout(conn->peer, conf->keepalive_timeout);
+}
+
+
+static void
+ngx_smtp_pass_conn_busy(ngx_smtp_pass_conn_t *conn)
+{
+    if (!conn->idle) {
+        return;
+    }
+
+    conn->idle = 0;
+    conn->conf->nidle--;
+
+    ngx_queue_remove(&conn->link);
+
+    ngx_smtp_peer_idle(conn->peer, 0);
+    ngx_smtp_peer_timeout(conn->peer, 0);
+}
+
+
+void
+ngx_smtp_pass_conn_close(ngx_smtp_pass_conn_t *conn)
+{
+    if (conn->ready && conn->client.pending == 0
+        && conn->peer->connection && !conn->peer->event.posted
+        && (conn->client.state == NGX_SMTP_CLIENT_ST_READY
+            || conn->client.state == NGX_SMTP_CLIENT_ST_RCPT)
+        && ngx_smtp_peer_put(conn->peer, (u_char *) "QUIT" CRLF, 6) == NGX_OK)
+    {
+        (void) ngx_smtp_peer_flush(conn->peer);
+    }
+
+    ngx_smtp_pass_conn_free(conn);
+}
+
+
+static void
+ngx_smtp_pass_conn_free(ngx_smtp_pass_conn_t *conn)
+{
+    ngx_smtp_pass_conn_busy(conn);
+
+    if (conn->pass) {
+        conn->pass->conn = NULL;
+    }
+
+    ngx_smtp_peer_close(conn->peer, 0);
+}

@@ -1,0 +1,106 @@
+#!/usr/bin/perl
+
+# Copyright (C) ngx_smtp_relay_module authors
+
+# What nginx -t says about smtp_pass.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use Test::More;
+use Test::SMTPRelay;
+
+my $t = Test::SMTPRelay->new();
+
+$t->gen_cert('ca');
+
+my $queue = 'smtp_queue out { spool %%DIR%%/spool; spool_min_free 1m; '
+    . 'next_hop 127.0.0.1:25; }';
+my $crt = '%%DIR%%/ca.crt';
+
+sub conf {
+    my ($server, $stream) = @_;
+
+    $stream //= '';
+
+    return "%%GLOBALS%%\nevents { }\nstream {\n$stream\n"
+        . "server {\nlisten 127.0.0.1:%%PORT_smtp%%;\n$server\n}\n}\n";
+}
+
+sub accepted { $t->accepted(conf($_[0], $_[2]), $_[1]) }
+sub refused { $t->refused(conf($_[0], $_[3]), $_[1], $_[2]) }
+
+accepted('smtp_pass 127.0.0.1:25;', 'an address');
+accepted('smtp_pass [::1]:25;', 'an IPv6 address');
+accepted('smtp_pass unix:/tmp/mta;', 'a Unix socket');
+accepted('smtp_pass mta;', 'an upstream',
+    'upstream mta { server 127.0.0.1:25; }');
+accepted('smtp_pass $to;', 'a variable',
+    'map $smtp_rcpt_domain $to { default 127.0.0.1:25; }');
+accepted('smtp_pass 127.0.0.1:25; smtp_enqueue out;', 'with a queue', $queue);
+accepted('smtp_enqueue out fallback=error,4xx; smtp_pass 127.0.0.1:25;',
+    'and fallback', $queue);
+
+refused('smtp_pass mta;', qr/no port in upstream "mta".*:\d+$/m,
+    'no such upstream');
+refused('smtp_pass no-such-host.invalid:25;',
+    qr/host not found in upstream .*:\d+$/m, 'no such host');
+refused('smtp_pass $nothing_at_all;', qr/unknown "nothing_at_all" variable/,
+    'no such variable');
+refused('smtp_pass a:25; smtp_pass b:25;', qr/duplicate.*:\d+$/m, 'twice');
+refused('proxy_pass 127.0.0.1:25; smtp_pass 127.0.0.1:25;',
+    qr/another content directive.*:\d+$/m, 'behind proxy_pass');
+refused('smtp_pass;', qr/invalid number of arguments/, 'nothing');
+
+refused('smtp_enqueue out fallback=error;',
+    qr/"fallback=" of "smtp_enqueue" needs "smtp_pass" in .*:\d+$/m,
+    'fallback without smtp_pass', $queue);
+refused('smtp_pass 127.0.0.1:25; smtp_enqueue out fallback=5xx;',
+    qr/invalid value "5xx".*:\d+$/m, 'fallback=5xx', $queue);
+refused('smtp_pass 127.0.0.1:25; smtp_enqueue out fallback=error,;',
+    qr/invalid value ""/, 'fallback=error,', $queue);
+refused('smtp_pass 127.0.0.1:25; smtp_enqueue out spare;',
+    qr/invalid parameter "spare"/, 'another parameter', $queue);
+refused('smtp_pass 127.0.0.1:25; smtp_enqueue none;',
+    qr/names a queue .*:\d+$/m, 'no such queue', $queue);
+
+refused('smtp_pass 127.0.0.1:25; smtp_trust 0.0.0.0/0;', qr/open relay/,
+    'an open relay');
+refused('smtp_pass 127.0.0.1:25; smtp_auth plain;', qr/needs "smtp_accounts/,
+    'login without accounts');
+
+my $pass = 'smtp_pass 127.0.0.1:25;';
+
+refused("$pass smtp_pass_ssl_verify on;", qr/needs "smtp_pass_ssl.*:\d+$/m,
+    'verify without TLS');
+refused("$pass smtp_pass_ssl on; smtp_pass_ssl_verify on;",
+    qr/needs "smtp_pass_ssl_trusted_certificate" in .*:\d+$/m,
+    'verify without certificates');
+refused("$pass smtp_pass_ssl on; smtp_pass_ssl_trusted_certificate none;",
+    qr/none/, 'no such file');
+refused("$pass smtp_pass_ssl on; smtp_pass_ssl_certificate $crt;",
+    qr/go together/, 'certificate without key');
+accepted("$pass smtp_pass_ssl on; smtp_pass_ssl_certificate $crt; "
+    . 'smtp_pass_ssl_certificate_key %%DIR%%/ca.key;', 'with key');
+refused("$pass smtp_pass_auth a b;",
+    qr/not verified.*needs "smtp_pass_ssl_verify" in .*:\d+$/m,
+    'a password in clear');
+refused("$pass smtp_pass_auth a b; smtp_pass_ssl starttls;",
+    qr/not verified/, 'a password for anybody');
+refused("$pass smtp_pass_auth a;", qr/must be "off"/, 'a user alone');
+accepted("$pass smtp_pass_auth a b; smtp_pass_ssl starttls; "
+    . "smtp_pass_ssl_verify on; smtp_pass_ssl_trusted_certificate $crt;",
+    'a password for one that is verified');
+accepted("$pass smtp_pass_auth off;", 'none in this server',
+    "smtp_pass_auth a b; smtp_pass_ssl on; smtp_pass_ssl_verify on; "
+    . "smtp_pass_ssl_trusted_certificate $crt;");
+
+refused("$pass $_;", qr/smtp_pass|value/, $_) for
+    'smtp_pass_next_upstream 5xx', 'smtp_pass_keepalive x',
+    'smtp_pass_keepalive_messages 0', 'smtp_pass_buffer_size x',
+    'smtp_pass_ssl maybe', 'smtp_pass_timeout x', 'smtp_pass_extensions x';
+
+$t->done();
