@@ -43,7 +43,7 @@ stream {
         next_hop  127.0.0.1:%%PORT_mx%%;
         tls       off;
         retry     1s;
-        data_timeout 3s;
+        data_timeout 20s;
     }
 
     server {
