@@ -38,7 +38,8 @@ static ngx_uint_t ngx_smtp_control_hold(ngx_smtp_relay_t *relay,
 static ngx_uint_t ngx_smtp_control_release(ngx_smtp_relay_t *relay,
     ngx_smtp_message_t *m);
 static ngx_uint_t ngx_smtp_control_remove(ngx_smtp_relay_t *relay,
-    ngx_smtp_message_t *m, ngx_uint_t op, ngx_smtp_envelope_t *envelope);
+    ngx_smtp_message_t *m, ngx_uint_t op, ngx_smtp_envelope_t *envelope,
+    ngx_uint_t attempted);
 static ngx_int_t ngx_smtp_control_give_up(ngx_smtp_delivery_t *d,
     ngx_uint_t op);
 
@@ -62,7 +63,7 @@ ngx_smtp_control_act(ngx_smtp_relay_t *relay, ngx_smtp_message_t *m,
         return ngx_smtp_control_release(relay, m);
 
     default:
-        return ngx_smtp_control_remove(relay, m, op, envelope);
+        return ngx_smtp_control_remove(relay, m, op, envelope, 0);
     }
 }
 
@@ -165,7 +166,7 @@ ngx_smtp_control_release(ngx_smtp_relay_t *relay, ngx_smtp_message_t *m)
 
 static ngx_uint_t
 ngx_smtp_control_remove(ngx_smtp_relay_t *relay, ngx_smtp_message_t *m,
-    ngx_uint_t op, ngx_smtp_envelope_t *envelope)
+    ngx_uint_t op, ngx_smtp_envelope_t *envelope, ngx_uint_t attempted)
 {
     u_char               *p, id[NGX_SMTP_QUEUE_ID_LEN];
     ngx_int_t             rc;
@@ -187,7 +188,9 @@ ngx_smtp_control_remove(ngx_smtp_relay_t *relay, ngx_smtp_message_t *m,
         return NGX_SMTP_CONTROL_PENDING;
     }
 
-    if (ngx_smtp_message_ready(m) != NGX_OK
+    /* what comes right after an attempt is recorded as its results are */
+
+    if ((!attempted && ngx_smtp_message_ready(m) != NGX_OK)
         || (op == NGX_SMTP_CONTROL_BOUNCE && envelope == NULL))
     {
         return NGX_SMTP_CONTROL_AGAIN;
@@ -290,6 +293,10 @@ ngx_smtp_control_give_up(ngx_smtp_delivery_t *d, ngx_uint_t op)
     }
 
     if (op == NGX_SMTP_CONTROL_BOUNCE) {
+
+        /* a hold would keep the report as well */
+
+        ngx_smtp_store_hold(m, 0, now);
         ngx_smtp_bounce_results(d, results, n, &peer);
 
         /* those of earlier results, too */
@@ -320,7 +327,7 @@ ngx_smtp_control_wish(ngx_smtp_relay_t *relay, ngx_smtp_message_t *m,
 
     m->wish = 0;
 
-    return ngx_smtp_control_remove(relay, m, op, envelope)
+    return ngx_smtp_control_remove(relay, m, op, envelope, 1)
            == NGX_SMTP_CONTROL_DONE;
 }
 
