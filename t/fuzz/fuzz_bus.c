@@ -6,9 +6,9 @@
 
 /*
  * The worker bus may bring anything: packets, fields and requests are read
-
-
-
+ * within the bytes that came, and what was understood is written and read
+ * again to the same.  The first byte chooses: a packet, or a payload.
+ *
  * sources: relay/ngx_smtp_control_request.c net/ngx_smtp_bus_codec.c
  */
 
