@@ -104,7 +104,8 @@ fuzz_payload(ngx_str_t *payload)
         || again.op != r.op || again.limit != r.limit
         || again.state != r.state || again.older != r.older
         || again.younger != r.younger || again.sender.len != r.sender.len
-        || memcmp(again.sender.data, r.sender.data, r.sender.len) != 0)
+        || (r.sender.len && memcmp(again.sender.data, r.sender.data,
+                                   r.sender.len) != 0))
     {
         abort();
     }

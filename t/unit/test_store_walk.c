@@ -142,6 +142,7 @@ static void
 test_position(void **state)
 {
     u_char                id[NGX_SMTP_QUEUE_ID_LEN];
+    u_char                text[NGX_SMTP_QUEUE_ID_LEN];
     u_char                key[NGX_SMTP_KEY_LEN], last[NGX_SMTP_KEY_LEN];
     ngx_str_t             s;
     ngx_uint_t            i;
@@ -160,9 +161,9 @@ test_position(void **state)
         s.data = id;
         s.len = ngx_smtp_key_text(key, id) - id;
 
-        assert_int_equal(s.len, ngx_smtp_message_id(w->messages[i], last)
-                                - last);
-        assert_memory_equal(id, last, s.len);
+        assert_int_equal(s.len, ngx_smtp_message_id(w->messages[i], text)
+                                - text);
+        assert_memory_equal(id, text, s.len);
         assert_int_equal(ngx_smtp_key_parse(&s, last), NGX_OK);
         assert_memory_equal(key, last, NGX_SMTP_KEY_LEN);
 
