@@ -53,7 +53,7 @@ my $t = Test::SMTPRelay->new();
 
 sub conf {
     my ($location) = @_;
-    return "%%GLOBALS%%\nevents { }\nhttp { server { listen"
+    return "%%GLOBALS%%\nevents { }\nhttp { access_log off; server { listen"
         . " 127.0.0.1:%%PORT_http%%; $location } }\n";
 }
 
