@@ -11,7 +11,7 @@
  *                  ^                                              |
  *                  +--- next slice ---    filters by address, row or action
  *
- * A job works for 2 ms at a time and 100 ms in all; then it says how far it
+ * A job works for 2 ms at a time and 80 ms in all; then it says how far it
  * came.  What needs the envelope waits in a ring, in the order of the walk,
  * for readers that read the heads of messages in threads, so that everything
  * is done in the order of ids and one position tells what was done.

@@ -31,7 +31,8 @@
 #include "ngx_smtp_relay.h"
 
 
-#define NGX_SMTP_CONTROL_BUDGET     100     /* ms, of a request */
+#define NGX_SMTP_CONTROL_BUDGET     80      /* ms, so that the answer is there
+                                               within 100 */
 #define NGX_SMTP_CONTROL_SLICE      2       /* ms, of the event loop */
 #define NGX_SMTP_CONTROL_LIMIT      100     /* messages of a page */
 #define NGX_SMTP_CONTROL_LIMIT_MAX  1000
