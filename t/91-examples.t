@@ -14,6 +14,7 @@ use lib "$FindBin::Bin/lib";
 
 use Test::More;
 use Test::SMTPRelay;
+use Test::SMTPRelay::Status;
 
 my $root = $Test::SMTPRelay::REPO;
 
@@ -21,7 +22,8 @@ my %tests = ('quickstart' => sub { quickstart(@_) },
     'submission-redis' => sub { submission(@_) },
     'inbound-domains' => sub { inbound(@_) },
     'pass-submission' => sub { pass_submission(@_) },
-    'pass-tenants' => sub { pass_tenants(@_) });
+    'pass-tenants' => sub { pass_tenants(@_) },
+    'status' => sub { status(@_) });
 
 my @names = sort map { m!([^/]+)\.conf$! } glob "$root/conf-examples/*.conf";
 
@@ -105,6 +107,43 @@ sub submission {
 
     $sink->wait_messages(1);
     ok(($sink->messages())[0]{tls}, 'submission: delivered under TLS');
+}
+
+
+sub status {
+    my ($t) = @_;
+
+    # the next hop is not there: the message waits
+
+    $t->run();
+
+    my $c = $t->client('10_0_0_1_2525');
+
+    $c->cmd('EHLO client.example');
+    is(($c->send_message('alice@example.com', 'carol@example.net',
+        "Subject: example\r\n\r\ntext\r\n"))[0], 250, 'status: taken');
+
+    my $h = Test::SMTPRelay::Status->new($t, 'p8025');
+
+    $h->wait_list('state=deferred', 1);
+
+    my $smtpq = "$root/ngx_smtp_relay_module/tools/smtpq";
+    my $url = 'unix:' . $t->dir() . '/nginx-smtp.sock:/smtp/';
+
+    my ($id) = map { $_->{id} } $h->list();
+
+    is(($h->post("message/$id/delete"))[0], 403,
+        'status: only shown on the port');
+    is(($h->request('GET', '', Host => 'mail.example.com'))[0], 200,
+        'status: the name');
+    is(($h->request('GET', '', Host => 'example.net'))[0], 403,
+        'status: no other');
+
+    my ($status, $out) = $t->command($^X, $smtpq, '--url', $url, 'delete',
+        $id);
+
+    is("$status $out", "0 $id: delete: done\n",
+        'status: everything on the socket');
 }
 
 
@@ -255,7 +294,7 @@ sub localize {
 
     $conf =~ s{(next_hop\s+)mx\.example\.com:25}{${1}127.0.0.1:25}g;
 
-    $conf =~ s{/var/log/nginx/|/var/spool/|/etc/nginx/}{%%DIR%%/}g;
+    $conf =~ s{/var/log/nginx/|/var/spool/|/etc/nginx/|/run/}{%%DIR%%/}g;
     $conf =~ s{(ssl_certificate\s+)\S+;}{${1}%%DIR%%/test.crt;}g;
     $conf =~ s{(ssl_certificate_key\s+)\S+;}{${1}%%DIR%%/test.key;}g;
     $conf =~ s{(smtp_log\s+)logs/}{${1}}g;

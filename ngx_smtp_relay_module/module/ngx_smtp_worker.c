@@ -16,6 +16,7 @@
 #include <ngx_stream.h>
 
 #include "ngx_smtp_conf.h"
+#include "ngx_smtp_control.h"
 #include "ngx_smtp_peer.h"
 #include "ngx_smtp_task.h"
 
@@ -26,11 +27,13 @@ static ngx_int_t ngx_smtp_worker_watch(ngx_cycle_t *cycle,
     ngx_smtp_main_conf_t *smcf);
 static void ngx_smtp_worker_leave(ngx_event_t *rev);
 static void ngx_smtp_worker_unwatch(void);
+static void ngx_smtp_worker_attempt(void *data, ngx_smtp_attempt_t *a);
 
 
 static ngx_smtp_relay_t  *ngx_smtp_worker_relay;
 static ngx_connection_t  *ngx_smtp_worker_watcher;
 static ngx_uint_t         ngx_smtp_worker_started;
+static ngx_array_t        ngx_smtp_worker_controls;   /* of one each store */
 
 
 ngx_int_t
@@ -66,6 +69,7 @@ ngx_smtp_worker_start(ngx_cycle_t *cycle, ngx_smtp_main_conf_t *smcf)
 {
     ngx_uint_t               i;
     ngx_core_conf_t         *ccf;
+    ngx_smtp_control_t     **control;
     ngx_smtp_store_conf_t  **sc;
     ngx_smtp_server_conf_t  *conf;
 
@@ -82,14 +86,19 @@ ngx_smtp_worker_start(ngx_cycle_t *cycle, ngx_smtp_main_conf_t *smcf)
     smcf->relay.main_conf = smcf->ctx->main_conf;
     smcf->relay.srv_conf = smcf->ctx->srv_conf;
 
-    if (conf->log) {
-        smcf->relay.log_handler = ngx_smtp_log_attempt;
-        smcf->relay.log_data = conf->log;
-    }
+    smcf->relay.log_handler = ngx_smtp_worker_attempt;
+    smcf->relay.log_data = conf->log;
 
     ngx_smtp_worker_relay = ngx_smtp_relay_start(&smcf->relay, cycle->log);
 
     if (ngx_smtp_worker_relay == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (ngx_array_init(&ngx_smtp_worker_controls, cycle->pool,
+                       smcf->stores.nelts + 1, sizeof(ngx_smtp_control_t *))
+        != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
@@ -106,6 +115,16 @@ ngx_smtp_worker_start(ngx_cycle_t *cycle, ngx_smtp_main_conf_t *smcf)
         sc[i]->store = ngx_smtp_store_start(sc[i], cycle->log);
 
         if (sc[i]->store == NULL) {
+            return NGX_ERROR;
+        }
+
+        control = ngx_array_push(&ngx_smtp_worker_controls);
+
+        *control = ngx_smtp_control_start(ngx_smtp_worker_relay,
+                                          sc[i]->store, &sc[i]->path,
+                                          cycle->log);
+        if (*control == NULL) {
+            ngx_smtp_worker_controls.nelts--;
             return NGX_ERROR;
         }
     }
@@ -199,6 +218,7 @@ ngx_smtp_worker_exit(ngx_cycle_t *cycle)
 {
     ngx_uint_t               i;
     ngx_smtp_main_conf_t    *smcf;
+    ngx_smtp_control_t     **control;
     ngx_smtp_store_conf_t  **sc;
 
     if (!ngx_smtp_worker_started) {
@@ -211,6 +231,12 @@ ngx_smtp_worker_exit(ngx_cycle_t *cycle)
     ngx_smtp_worker_unwatch();
 
     ngx_smtp_login_exit_worker();
+
+    control = ngx_smtp_worker_controls.elts;
+
+    for (i = 0; i < ngx_smtp_worker_controls.nelts; i++) {
+        ngx_smtp_control_stop(control[i]);
+    }
 
     if (ngx_smtp_worker_relay) {
         ngx_smtp_relay_stop(ngx_smtp_worker_relay);
@@ -231,4 +257,42 @@ ngx_smtp_worker_exit(ngx_cycle_t *cycle)
     ngx_smtp_peer_close_all();
     ngx_smtp_redis_exit_worker();
     ngx_smtp_zone_exit_worker();
+}
+
+
+/* Each attempt is counted; it is logged only where stream{} has a log. */
+
+static void
+ngx_smtp_worker_attempt(void *data, ngx_smtp_attempt_t *a)
+{
+    ngx_uint_t  i;
+
+    ngx_smtp_count(NGX_SMTP_COUNT_ATTEMPTS);
+
+    for (i = 0; i < a->nresults && a->report == 0; i++) {
+
+        switch (a->results[i].status) {
+
+        case NGX_SMTP_RESULT_DELIVERED:
+        case NGX_SMTP_RESULT_RELAYED:
+            ngx_smtp_count(NGX_SMTP_COUNT_DELIVERED);
+            break;
+
+        case NGX_SMTP_RESULT_DEFERRED:
+            ngx_smtp_count(NGX_SMTP_COUNT_DEFERRED);
+            break;
+
+        case NGX_SMTP_RESULT_EXPIRED:
+            ngx_smtp_count(NGX_SMTP_COUNT_EXPIRED);
+            ngx_smtp_count(NGX_SMTP_COUNT_BOUNCED);
+            break;
+
+        default:
+            ngx_smtp_count(NGX_SMTP_COUNT_BOUNCED);
+        }
+    }
+
+    if (data) {
+        ngx_smtp_log_attempt(data, a);
+    }
 }

@@ -270,3 +270,12 @@ ngx_smtp_site_backoff_max(ngx_smtp_site_t *site)
 {
     return ngx_max(site->conf->backoff_max, ngx_smtp_site_backoff_min(site));
 }
+
+
+void
+ngx_smtp_site_retry(ngx_smtp_site_t *site, time_t now)
+{
+    if (site->state == NGX_SMTP_SITE_DEAD && site->until > now) {
+        site->until = now;
+    }
+}

@@ -149,5 +149,8 @@ void ngx_smtp_site_success(ngx_smtp_site_t *site, ngx_smtp_site_slot_t *slot);
 void ngx_smtp_site_failure(ngx_smtp_site_t *site, ngx_smtp_site_slot_t *slot,
     ngx_uint_t kind, time_t now, uint32_t seed);
 
+/* Somebody knows better: a dead site may be probed at once. */
+void ngx_smtp_site_retry(ngx_smtp_site_t *site, time_t now);
+
 
 #endif /* _NGX_SMTP_SITE_H_INCLUDED_ */

@@ -50,10 +50,8 @@ static ngx_int_t ngx_smtp_delivery_write(ngx_smtp_delivery_t *d,
 static ngx_int_t ngx_smtp_delivery_end(ngx_smtp_delivery_t *d);
 static void ngx_smtp_delivery_record(ngx_smtp_delivery_t *d);
 static time_t ngx_smtp_delivery_due(ngx_smtp_delivery_t *d, time_t now);
-static void ngx_smtp_delivery_log(ngx_smtp_delivery_t *d, time_t due,
-    ngx_uint_t attempts);
 static void ngx_smtp_delivery_finish(ngx_smtp_delivery_t *d);
-static void ngx_smtp_delivery_free(ngx_smtp_delivery_t *d);
+static ngx_uint_t ngx_smtp_delivery_free(ngx_smtp_delivery_t *d);
 
 
 ngx_smtp_delivery_t *
@@ -813,6 +811,8 @@ ngx_smtp_delivery_due(ngx_smtp_delivery_t *d, time_t now)
     for (i = 0; i < d->nresults; i++) {
         if (d->results[i].status == NGX_SMTP_RESULT_DEFERRED) {
             deferred = 1;
+            ngx_smtp_relay_error_set(d->relay, d->message,
+                                     &d->results[i].text);
 
         } else {
             d->progress = 1;
@@ -870,7 +870,7 @@ ngx_smtp_delivery_due(ngx_smtp_delivery_t *d, time_t now)
 }
 
 
-static void
+void
 ngx_smtp_delivery_log(ngx_smtp_delivery_t *d, time_t due, ngx_uint_t attempts)
 {
     ngx_uint_t              i, n, count[NGX_SMTP_RESULT_DEFERRED + 1];
@@ -973,7 +973,9 @@ ngx_smtp_delivery_finish(ngx_smtp_delivery_t *d)
                                  "tried");
     }
 
-    ngx_smtp_delivery_free(d);
+    if (ngx_smtp_delivery_free(d)) {
+        return;
+    }
 
     if (r && due) {
         ngx_smtp_route_insert_report(relay, r, due);
@@ -1010,9 +1012,11 @@ ngx_smtp_delivery_drop(ngx_smtp_delivery_t *d, time_t due)
     r = d->report;
     relay = d->relay;
 
-    ngx_smtp_delivery_free(d);
-
     if (due == -1) {
+        m->wish = 0;
+    }
+
+    if (ngx_smtp_delivery_free(d) || due == -1) {
         return;
     }
 
@@ -1025,11 +1029,25 @@ ngx_smtp_delivery_drop(ngx_smtp_delivery_t *d, time_t due)
 }
 
 
-static void
+/*
+ * Returns 1 when the message is taken care of: somebody waited for the end of
+ * the attempt to remove it.
+ */
+
+static ngx_uint_t
 ngx_smtp_delivery_free(ngx_smtp_delivery_t *d)
 {
-    d->message->data = d->home;
-    d->message->busy = 0;
+    ngx_uint_t           gone;
+    ngx_smtp_relay_t    *relay;
+    ngx_smtp_reader_t   *reader;
+    ngx_smtp_message_t  *m;
+
+    m = d->message;
+    relay = d->relay;
+    reader = d->reader;
+
+    m->data = d->home;
+    m->busy = 0;
 
     if (d->report) {
         d->report->busy = 0;
@@ -1039,16 +1057,30 @@ ngx_smtp_delivery_free(ngx_smtp_delivery_t *d)
         d->conn->delivery = NULL;
     }
 
-    if (d->reader) {
-        ngx_smtp_reader_close(d->reader);
-    }
-
     d->route->expiring -= (d->expire || d->warn);
 
     ngx_queue_remove(&d->link);
 
-    ngx_smtp_route_postponed(d->message);
-    ngx_smtp_relay_wake(d->relay);
+    gone = 0;
+
+    if (m->wish) {
+        gone = ngx_smtp_control_wish(relay, m, d->ready ? &reader->envelope
+                                                        : NULL);
+    }
+
+    /* it does not touch the message */
+
+    if (reader) {
+        ngx_smtp_reader_close(reader);
+    }
+
+    if (!gone) {
+        ngx_smtp_route_postponed(m);
+    }
+
+    ngx_smtp_relay_wake(relay);
 
     ngx_destroy_pool(d->pool);
+
+    return gone;
 }

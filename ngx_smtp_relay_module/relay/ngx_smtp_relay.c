@@ -57,9 +57,6 @@ static ngx_smtp_route_t *ngx_smtp_relay_route(ngx_smtp_relay_t *relay,
     ngx_smtp_queue_conf_t *conf);
 static void ngx_smtp_relay_message(void *data, ngx_smtp_message_t *m);
 static void ngx_smtp_relay_forget(void *data, ngx_smtp_message_t *m);
-static ngx_smtp_route_t *ngx_smtp_route_home(ngx_smtp_message_t *m);
-static void ngx_smtp_route_remove(ngx_smtp_relay_t *relay,
-    ngx_smtp_message_t *m);
 static void ngx_smtp_relay_timer_handler(ngx_event_t *ev);
 static void ngx_smtp_relay_wake_handler(ngx_event_t *ev);
 static void ngx_smtp_relay_run(ngx_smtp_relay_t *relay);
@@ -323,7 +320,7 @@ ngx_smtp_relay_forget(void *data, ngx_smtp_message_t *m)
 }
 
 
-static ngx_smtp_route_t *
+ngx_smtp_route_t *
 ngx_smtp_route_home(ngx_smtp_message_t *m)
 {
     return m->busy ? ((ngx_smtp_delivery_t *) m->data)->home : m->data;
@@ -410,7 +407,7 @@ ngx_smtp_relay_clock(ngx_smtp_relay_t *relay)
 }
 
 
-static void
+void
 ngx_smtp_route_remove(ngx_smtp_relay_t *relay, ngx_smtp_message_t *m)
 {
     ngx_queue_t        *q;

@@ -55,6 +55,17 @@ typedef struct ngx_smtp_conn_s      ngx_smtp_conn_t;
 typedef struct ngx_smtp_delivery_s  ngx_smtp_delivery_t;
 
 
+/* the text of a message's last error: m->error is its hash */
+#define NGX_SMTP_RELAY_ERRORS    512
+#define NGX_SMTP_RELAY_ERROR     250
+
+typedef struct {
+    uint32_t                  hash;       /* 0: empty */
+    u_char                    len;
+    u_char                    text[NGX_SMTP_RELAY_ERROR];
+} ngx_smtp_relay_error_t;
+
+
 struct ngx_smtp_relay_s {
     ngx_smtp_relay_conf_t    *conf;
     ngx_pool_t               *pool;
@@ -75,6 +86,8 @@ struct ngx_smtp_relay_s {
                                              the clock does not change it */
     int64_t                   behind;     /* the most by which the wall clock
                                              was ever behind it, ms, <= 0 */
+    ngx_smtp_relay_error_t   *errors;     /* texts, see control_act.c */
+
     ngx_msec_t                quiet;      /* leaving: nothing new until then */
     unsigned                  leaving:1;
     unsigned                  stopped:1;
@@ -188,6 +201,12 @@ void ngx_smtp_route_insert_report(ngx_smtp_relay_t *relay,
  */
 void ngx_smtp_route_postponed(ngx_smtp_message_t *m);
 
+/* Takes a message and its reports out of their schedules. */
+void ngx_smtp_route_remove(ngx_smtp_relay_t *relay, ngx_smtp_message_t *m);
+
+/* The route of its queue, also while it is busy; NULL: an unknown queue. */
+ngx_smtp_route_t *ngx_smtp_route_home(ngx_smtp_message_t *m);
+
 /* Looks soon what is due, after the events at hand. */
 void ngx_smtp_relay_wake(ngx_smtp_relay_t *relay);
 
@@ -289,6 +308,36 @@ void ngx_smtp_delivery_failed(ngx_smtp_delivery_t *d, ngx_smtp_verdict_t *v);
  * caller's affair.
  */
 void ngx_smtp_delivery_drop(ngx_smtp_delivery_t *d, time_t due);
+
+
+/* Writes the line in smtp_log for the results at hand. */
+void ngx_smtp_delivery_log(ngx_smtp_delivery_t *d, time_t due,
+    ngx_uint_t attempts);
+
+
+/* -- ngx_smtp_control_act.c ---------------------------------------------- */
+
+/*
+ * Carries out what is wanted of a message (NGX_SMTP_CONTROL_FLUSH ...);
+ * returns NGX_SMTP_CONTROL_DONE ...  The message may be gone after it, the
+ * envelope is the caller's (NULL only where it is not needed).
+ */
+ngx_uint_t ngx_smtp_control_act(ngx_smtp_relay_t *relay,
+    ngx_smtp_message_t *m, ngx_uint_t op, ngx_smtp_envelope_t *envelope);
+
+/*
+ * An attempt for a message with m->wish is over: grants it.  1: the message is
+ * gone, or in the schedule with what is left of it; 0: it goes on as if there
+ * were no wish.  envelope: NULL if it was not read.
+ */
+ngx_uint_t ngx_smtp_control_wish(ngx_smtp_relay_t *relay,
+    ngx_smtp_message_t *m, ngx_smtp_envelope_t *envelope);
+
+/* Remembers why a message was deferred; and tells it, empty: not known. */
+void ngx_smtp_relay_error_set(ngx_smtp_relay_t *relay, ngx_smtp_message_t *m,
+    ngx_str_t *text);
+void ngx_smtp_relay_error_get(ngx_smtp_relay_t *relay, ngx_smtp_message_t *m,
+    ngx_str_t *text);
 
 
 /* -- ngx_smtp_bounce.c --------------------------------------------------- */

@@ -56,9 +56,18 @@ typedef struct {
     unsigned                 rewound:1; /* what is being read is not wanted */
     unsigned                 closed:1;
     unsigned                 damaged:1;
+    unsigned                 peek:1;    /* the message may be gone */
+    unsigned                 head_only:1;
 } ngx_smtp_reader_ctx_t;
 
 
+#define NGX_SMTP_READER_PEEK   1
+#define NGX_SMTP_READER_SLICE  2
+
+
+static ngx_int_t ngx_smtp_reader_begin(ngx_smtp_message_t *m,
+    void (*handler)(ngx_smtp_reader_t *r, ngx_int_t rc), void *data,
+    ngx_log_t *log, ngx_uint_t peek, ngx_smtp_reader_t **rp);
 static ngx_int_t ngx_smtp_reader_fresh(ngx_smtp_reader_ctx_t *ctx);
 static ngx_int_t ngx_smtp_reader_disk(ngx_smtp_reader_ctx_t *ctx);
 static ngx_int_t ngx_smtp_reader_post(ngx_smtp_reader_ctx_t *ctx);
@@ -78,6 +87,26 @@ ngx_int_t
 ngx_smtp_reader_open(ngx_smtp_message_t *m,
     void (*handler)(ngx_smtp_reader_t *r, ngx_int_t rc), void *data,
     ngx_log_t *log, ngx_smtp_reader_t **rp)
+{
+    return ngx_smtp_reader_begin(m, handler, data, log, 0, rp);
+}
+
+
+ngx_int_t
+ngx_smtp_reader_peek(ngx_smtp_message_t *m, ngx_uint_t slice,
+    void (*handler)(ngx_smtp_reader_t *r, ngx_int_t rc), void *data,
+    ngx_log_t *log, ngx_smtp_reader_t **rp)
+{
+    return ngx_smtp_reader_begin(m, handler, data, log,
+                                 slice ? NGX_SMTP_READER_SLICE
+                                       : NGX_SMTP_READER_PEEK, rp);
+}
+
+
+static ngx_int_t
+ngx_smtp_reader_begin(ngx_smtp_message_t *m,
+    void (*handler)(ngx_smtp_reader_t *r, ngx_int_t rc), void *data,
+    ngx_log_t *log, ngx_uint_t peek, ngx_smtp_reader_t **rp)
 {
     ngx_int_t               rc;
     ngx_pool_t             *pool;
@@ -113,6 +142,8 @@ ngx_smtp_reader_open(ngx_smtp_message_t *m,
     ctx->total = m->size;
     ctx->large = m->large;
     ctx->body.fd = -1;
+    ctx->peek = (peek != 0);
+    ctx->head_only = (peek == NGX_SMTP_READER_PEEK);
 
     rc = m->fresh ? ngx_smtp_reader_fresh(ctx) : ngx_smtp_reader_disk(ctx);
 
@@ -151,7 +182,8 @@ ngx_smtp_reader_disk(ngx_smtp_reader_ctx_t *ctx)
 
     pool = ctx->reader->pool;
 
-    ctx->room = (size_t) ngx_min(ctx->total + 1, NGX_SMTP_READ_SIZE);
+    ctx->room = ctx->head_only ? 1 : (size_t) ngx_min(ctx->total + 1,
+                                                      NGX_SMTP_READ_SIZE);
 
     ctx->head = ngx_palloc(pool, ctx->head_size);
     ctx->buf = ngx_palloc(pool, ctx->room);
@@ -323,11 +355,11 @@ ngx_smtp_reader_run(void *data)
         ctx->rc = ngx_smtp_reader_run_head(ctx);
     }
 
-    if (ctx->rc == NGX_OK) {
+    if (ctx->rc == NGX_OK && !ctx->head_only) {
         ctx->rc = ngx_smtp_reader_run_slice(ctx);
     }
 
-    if (ctx->damaged) {
+    if (ctx->damaged && !ctx->peek) {
         ngx_smtp_reader_quarantine(ctx);
     }
 }
@@ -511,6 +543,14 @@ ngx_smtp_reader_failed(ngx_smtp_reader_ctx_t *ctx)
 
     store = ctx->store;
     p = ngx_smtp_queue_id_text(&ctx->id, ctx->number, id);
+
+    if (ctx->peek) {
+        ngx_log_error(NGX_LOG_ERR, store->log, ctx->fault.err,
+                      "spool \"%V\": message %*s cannot be shown: %s failed",
+                      &store->conf->path, (size_t) (p - id), id,
+                      ctx->fault.what);
+        return;
+    }
 
     ngx_log_error(NGX_LOG_CRIT, store->log, ctx->fault.err,
                   "spool \"%V\": message %*s cannot be read: %s failed%s",

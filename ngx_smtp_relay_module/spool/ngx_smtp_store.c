@@ -63,6 +63,8 @@ ngx_smtp_store_start(ngx_smtp_store_conf_t *conf, ngx_log_t *log)
     ngx_queue_init(&store->segments);
     ngx_queue_init(&store->accepts);
     ngx_queue_init(&store->larges);
+    ngx_queue_init(&store->watches);
+    ngx_queue_init(&store->walks);
 
     store->messages.size = sizeof(ngx_smtp_message_t);
     store->reports.size = sizeof(ngx_smtp_report_t);
@@ -642,6 +644,7 @@ void
 ngx_smtp_segment_free(ngx_smtp_segment_t *seg)
 {
     ngx_queue_t         *q;
+    ngx_smtp_walk_t     *w;
     ngx_smtp_store_t    *store;
     ngx_smtp_message_t  *m;
 
@@ -653,8 +656,22 @@ ngx_smtp_segment_free(ngx_smtp_segment_t *seg)
         q = ngx_queue_head(&seg->messages);
         m = ngx_queue_data(q, ngx_smtp_message_t, link);
 
+        ngx_smtp_message_gone(m);
         ngx_queue_remove(q);
         ngx_smtp_message_free(store, m);
+    }
+
+    /* a walk looks for the next segment by its key */
+
+    for (q = ngx_queue_head(&store->walks);
+         q != ngx_queue_sentinel(&store->walks);
+         q = ngx_queue_next(q))
+    {
+        w = ngx_queue_data(q, ngx_smtp_walk_t, link);
+
+        if (w->segment == seg) {
+            w->segment = NULL;
+        }
     }
 
     if (store->active == seg) {
@@ -713,6 +730,34 @@ ngx_smtp_message_link(ngx_smtp_segment_t *seg, ngx_smtp_message_t *m)
     seg->live++;
 
     ngx_queue_insert_tail(&seg->messages, &m->link);
+}
+
+
+void
+ngx_smtp_message_gone(ngx_smtp_message_t *m)
+{
+    ngx_queue_t       *q, *next;
+    ngx_smtp_store_t  *store;
+    ngx_smtp_watch_t  *w;
+
+    store = m->segment->store;
+
+    for (q = ngx_queue_head(&store->watches);
+         q != ngx_queue_sentinel(&store->watches);
+         q = ngx_queue_next(q))
+    {
+        w = ngx_queue_data(q, ngx_smtp_watch_t, link);
+
+        if (w->message != m) {
+            continue;
+        }
+
+        next = ngx_queue_next(&m->link);
+
+        w->message = (w->step && next != ngx_queue_sentinel(
+                                             &m->segment->messages))
+                     ? ngx_queue_data(next, ngx_smtp_message_t, link) : NULL;
+    }
 }
 
 

@@ -122,6 +122,7 @@ struct ngx_smtp_message_s {
     uint16_t                attempts;
     uint16_t                queue;      /* index in conf->queues, or beyond:
                                            unknown_queue */
+    uint32_t                error;      /* the relay's: its last error */
     unsigned                hold:1;
     unsigned                large:1;    /* content in a file of its own */
     unsigned                scheduled:1;    /* the relay's */
@@ -134,6 +135,8 @@ struct ngx_smtp_message_s {
     unsigned                delay_told:1;   /* a delay report was made, for
                                                ever; the relay also sets it
                                                where none is wanted */
+    unsigned                wish:2;     /* the relay's: what an operator wants
+                                           when the attempt is over */
     unsigned                known:1;    /* the store's: was handed up */
     unsigned                awaited:1;  /* the store's: was outstanding when
                                            the worker began to leave */
@@ -382,11 +385,76 @@ ngx_int_t ngx_smtp_reader_open(ngx_smtp_message_t *m,
  */
 ngx_int_t ngx_smtp_reader_next(ngx_smtp_reader_t *r, ngx_str_t *out);
 
+/*
+ * As ngx_smtp_reader_open(), for a look: the message may end while the reader
+ * is open, and damage is logged, but has no consequences.  Only the head is
+ * read; with slice, the first piece of the content as well, no more of it may
+ * be asked for by ngx_smtp_reader_next() then.
+ */
+ngx_int_t ngx_smtp_reader_peek(ngx_smtp_message_t *m, ngx_uint_t slice,
+    void (*handler)(ngx_smtp_reader_t *r, ngx_int_t rc), void *data,
+    ngx_log_t *log, ngx_smtp_reader_t **r);
+
 /* Starts again from the first slice (another server, the same message). */
 void ngx_smtp_reader_rewind(ngx_smtp_reader_t *r);
 
 /* At any moment; no handler is called afterwards. */
 void ngx_smtp_reader_close(ngx_smtp_reader_t *r);
+
+
+/* -- looking at what is there ------------------------------------------- */
+
+/*
+ * Remembers a message over rounds of the event loop: message becomes NULL when
+ * it ends, or is not this worker's any more.  Embedded in whatever waits;
+ * unwatch() is always allowed, also for one that was zeroed and never used.
+ */
+typedef struct {
+    ngx_queue_t             link;       /* in store->watches */
+    ngx_smtp_message_t     *message;
+    unsigned                step:1;     /* of a walk: goes on to the next */
+} ngx_smtp_watch_t;
+
+void ngx_smtp_message_watch(ngx_smtp_message_t *m, ngx_smtp_watch_t *w);
+void ngx_smtp_message_unwatch(ngx_smtp_watch_t *w);
+
+/*
+ * A position behind a message or in front of all; compares by bytes as queue
+ * ids are ordered: by the age of the segment, then by number.
+ */
+#define NGX_SMTP_KEY_LEN    16
+
+/* The key of a message, of a queue id (NGX_ERROR: it is none), and back. */
+void ngx_smtp_message_key(ngx_smtp_message_t *m, u_char *key);
+ngx_int_t ngx_smtp_key_parse(ngx_str_t *id, u_char *key);
+u_char *ngx_smtp_key_text(u_char *key, u_char *buf);
+
+/*
+ * Goes through all messages of this worker in the order of their ids, behind
+ * the key after (zeros: from the start); over as many rounds of the event loop
+ * as it takes, whatever happens meanwhile.  next: NGX_OK, *m is the next one;
+ * NGX_AGAIN: enough for now, call again; NGX_DONE: that was all.
+ */
+typedef struct {
+    ngx_smtp_store_t       *store;
+    ngx_smtp_segment_t     *segment;    /* NULL: to be looked for */
+    ngx_queue_t             link;       /* in store->walks */
+    ngx_smtp_watch_t        next;
+    u_char                  key[NGX_SMTP_KEY_LEN];
+    unsigned                ended:1;    /* with the segment of the key */
+} ngx_smtp_walk_t;
+
+void ngx_smtp_walk_start(ngx_smtp_walk_t *w, ngx_smtp_store_t *store,
+    u_char *after);
+ngx_int_t ngx_smtp_walk_next(ngx_smtp_walk_t *w, ngx_smtp_message_t **m);
+void ngx_smtp_walk_end(ngx_smtp_walk_t *w);
+
+/* Is the segment of this key this worker's, with all its messages?  1 or 0. */
+ngx_uint_t ngx_smtp_store_owns(ngx_smtp_store_t *store, u_char *key);
+
+/* The name of the queue of a message, known here or not. */
+ngx_str_t *ngx_smtp_message_queue(ngx_smtp_message_t *m);
+ngx_str_t *ngx_smtp_store_queue_name(ngx_smtp_store_t *store, ngx_uint_t i);
 
 
 #endif /* _NGX_SMTP_STORE_H_INCLUDED_ */

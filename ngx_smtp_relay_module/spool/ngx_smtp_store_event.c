@@ -394,6 +394,7 @@ ngx_smtp_store_done(ngx_smtp_message_t *m, time_t now)
         ngx_smtp_event_dead(seg, m->number);
     }
 
+    ngx_smtp_message_gone(m);
     ngx_queue_remove(&m->link);
     seg->live--;
 

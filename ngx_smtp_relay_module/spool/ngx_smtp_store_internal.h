@@ -16,6 +16,7 @@
  *   ngx_smtp_store_leave.c   leaving, forgetting, summaries
  *   ngx_smtp_large.c         large bodies
  *   ngx_smtp_reader.c        reading back
+ *   ngx_smtp_store_walk.c    looking at what is there
  *
  * Two tasks change files of segments: the writer (batch, log records, sync of
  * the active log) and the upkeep (everything else).  A segment's file belongs
@@ -329,6 +330,9 @@ struct ngx_smtp_store_s {
     ngx_smtp_cells_t         freshes;
     size_t                   memory;    /* used by fresh messages */
 
+    ngx_queue_t              watches;   /* of ngx_smtp_watch_t */
+    ngx_queue_t              walks;     /* of ngx_smtp_walk_t */
+
     ngx_smtp_shunned_t      *shunned;
     ngx_uint_t               nshunned;
     ngx_uint_t               shunned_room;
@@ -413,6 +417,9 @@ ngx_smtp_message_t *ngx_smtp_message_create(ngx_smtp_store_t *store,
 void ngx_smtp_message_link(ngx_smtp_segment_t *seg, ngx_smtp_message_t *m);
 void ngx_smtp_message_free(ngx_smtp_store_t *store, ngx_smtp_message_t *m);
 void ngx_smtp_report_free(ngx_smtp_store_t *store, ngx_smtp_report_t *r);
+
+/* It ends or is forgotten: who watches it is told.  Before it is unlinked. */
+void ngx_smtp_message_gone(ngx_smtp_message_t *m);
 
 /* A reader of it closed. */
 void ngx_smtp_fresh_done(ngx_smtp_store_t *store, ngx_smtp_fresh_t *fresh);

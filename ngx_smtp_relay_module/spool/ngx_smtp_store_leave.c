@@ -175,6 +175,7 @@ ngx_smtp_own_forget_some(ngx_smtp_segment_t *seg)
         q = ngx_queue_head(&seg->messages);
         m = ngx_queue_data(q, ngx_smtp_message_t, link);
 
+        ngx_smtp_message_gone(m);
         ngx_queue_remove(q);
         ngx_queue_insert_tail(&seg->forgotten, q);
 

@@ -39,6 +39,7 @@ for my $path (sort glob "$root/ngx_smtp_relay_module/module/*.c") {
             push @contexts, 'stream' if $flags =~ /NGX_STREAM_MAIN_CONF/;
             push @contexts, 'server' if $flags =~ /NGX_STREAM_SRV_CONF/;
             push @contexts, 'upstream' if $flags =~ /NGX_STREAM_UPS_CONF/;
+            push @contexts, 'location' if $flags =~ /NGX_HTTP_LOC_CONF/;
 
             my $block = '';
 

@@ -202,6 +202,16 @@ ngx_smtp_store_reported(ngx_smtp_report_t *r, time_t now)
 }
 
 
+void
+ngx_smtp_store_hold(ngx_smtp_message_t *m, ngx_uint_t hold, time_t now)
+{
+    if (m->hold != (hold != 0)) {
+        scene_note(hold ? "hold" : "release");
+        m->hold = (hold != 0);
+    }
+}
+
+
 ngx_int_t
 ngx_smtp_store_done(ngx_smtp_message_t *m, time_t now)
 {

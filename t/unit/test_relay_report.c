@@ -14,7 +14,7 @@
  * sources: t/unit/relay_scene.c
  *     relay/ngx_smtp_relay.c relay/ngx_smtp_relay_conn.c
  *     relay/ngx_smtp_delivery.c relay/ngx_smtp_bounce.c
- *     relay/ngx_smtp_report.c
+ *     relay/ngx_smtp_report.c relay/ngx_smtp_control_act.c
  *     protocol/ngx_smtp_client.c protocol/ngx_smtp_client_write.c
  *     protocol/ngx_smtp_response.c protocol/ngx_smtp_data.c
  *     protocol/ngx_smtp_address.c protocol/ngx_smtp_param.c

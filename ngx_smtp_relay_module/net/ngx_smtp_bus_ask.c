@@ -1,0 +1,457 @@
+
+/*
+ * Copyright (C) ngx_smtp_relay_module authors
+ */
+
+
+/*
+ * The side of the worker bus that asks: connects to every socket there is,
+ * its own worker's included, sends the request, collects the answers.  Sockets
+ * whose worker is gone are removed on the way.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+
+#include "ngx_smtp_bus.h"
+
+
+static ngx_int_t ngx_smtp_bus_ask_spool(ngx_smtp_bus_ask_t *ask,
+    ngx_str_t *path);
+static ngx_uint_t ngx_smtp_bus_name(const char *name);
+static ngx_int_t ngx_smtp_bus_ask_worker(ngx_smtp_bus_ask_t *ask,
+    ngx_str_t *path, const char *name);
+static ngx_int_t ngx_smtp_bus_connect(ngx_smtp_bus_worker_t *w,
+    ngx_socket_t s);
+static void ngx_smtp_bus_worker_handler(ngx_event_t *rev);
+static void ngx_smtp_bus_worker_dummy(ngx_event_t *wev);
+static ngx_int_t ngx_smtp_bus_worker_read(ngx_smtp_bus_worker_t *w);
+static ngx_int_t ngx_smtp_bus_worker_piece(ngx_smtp_bus_worker_t *w,
+    ngx_smtp_bus_packet_t *packet);
+static void ngx_smtp_bus_worker_done(ngx_smtp_bus_worker_t *w,
+    ngx_uint_t state);
+static void ngx_smtp_bus_ask_handler(ngx_event_t *ev);
+
+
+ngx_int_t
+ngx_smtp_bus_ask(ngx_smtp_bus_ask_t *ask, ngx_str_t *paths, ngx_uint_t npaths,
+    ngx_str_t *request, ngx_msec_t timeout, ngx_pool_t *pool, ngx_log_t *log)
+{
+    u_char                 *p;
+    ngx_uint_t              i;
+    ngx_smtp_bus_packet_t   packet;
+
+    ask->pool = pool;
+    ask->log = log;
+
+    if (request->len > NGX_SMTP_BUS_REQUEST_MAX
+        || ngx_array_init(&ask->workers, pool, 8,
+                          sizeof(ngx_smtp_bus_worker_t *))
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    ask->packet.len = NGX_SMTP_BUS_HEADER + request->len;
+    ask->packet.data = ngx_pnalloc(pool, ask->packet.len);
+
+    if (ask->packet.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    packet.kind = NGX_SMTP_BUS_REQUEST;
+    packet.id = (uint32_t) ngx_random();
+    packet.rest = 0;
+
+    p = ngx_smtp_bus_packet_put(ask->packet.data, &packet);
+    ngx_memcpy(p, request->data, request->len);
+
+    ask->dummy[3] = (void *) -1;
+
+    ask->event.handler = ngx_smtp_bus_ask_handler;
+    ask->event.data = ask->dummy;
+    ask->event.log = log;
+
+    for (i = 0; i < npaths; i++) {
+        if (ngx_smtp_bus_ask_spool(ask, &paths[i]) != NGX_OK) {
+            ngx_smtp_bus_ask_end(ask);
+            return NGX_ERROR;
+        }
+    }
+
+    if (ask->waiting) {
+        ngx_add_timer(&ask->event, timeout);
+
+    } else {
+        ngx_post_event(&ask->event, &ngx_posted_events);
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_smtp_bus_ask_spool(ngx_smtp_bus_ask_t *ask, ngx_str_t *path)
+{
+    char            run[sizeof(((struct sockaddr_un *) 0)->sun_path)];
+    DIR            *dir;
+    u_char         *p;
+    ngx_int_t       rc;
+    struct dirent  *de;
+
+    p = ngx_snprintf((u_char *) run, sizeof(run) - 1, "%V/run", path);
+    *p = '\0';
+
+    dir = opendir(run);
+
+    if (dir == NULL) {
+        ngx_log_error(NGX_LOG_WARN, ask->log, ngx_errno,
+                      "opendir(\"%s\") failed, its workers cannot be asked",
+                      run);
+        return NGX_OK;
+    }
+
+    rc = NGX_OK;
+
+    while (rc == NGX_OK && ask->workers.nelts < NGX_SMTP_BUS_WORKERS) {
+
+        de = readdir(dir);
+
+        if (de == NULL) {
+            break;
+        }
+
+        if (ngx_smtp_bus_name(de->d_name)) {
+            rc = ngx_smtp_bus_ask_worker(ask, path, de->d_name);
+        }
+    }
+
+    (void) closedir(dir);
+
+    return rc;
+}
+
+
+/* <digits>-<12 hexadecimal digits> */
+
+static ngx_uint_t
+ngx_smtp_bus_name(const char *name)
+{
+    const char  *p;
+
+    for (p = name; *p >= '0' && *p <= '9'; p++) { /* void */ }
+
+    if (p == name || p - name > 10 || *p++ != '-') {
+        return 0;
+    }
+
+    return strlen(p) == 12 && strspn(p, "0123456789abcdef") == 12;
+}
+
+
+static ngx_int_t
+ngx_smtp_bus_ask_worker(ngx_smtp_bus_ask_t *ask, ngx_str_t *path,
+    const char *name)
+{
+    ssize_t                   n;
+    ngx_err_t                 err;
+    ngx_socket_t              s;
+    struct sockaddr_un        addr;
+    ngx_smtp_bus_worker_t    *w, **wp;
+
+    ngx_memzero(&addr, sizeof(struct sockaddr_un));
+    addr.sun_family = AF_UNIX;
+
+    (void) ngx_snprintf((u_char *) addr.sun_path, sizeof(addr.sun_path) - 1,
+                        "%V/run/%s", path, name);
+
+    s = socket(AF_UNIX, SOCK_SEQPACKET|SOCK_NONBLOCK|SOCK_CLOEXEC, 0);
+    if (s == (ngx_socket_t) -1) {
+        return NGX_ERROR;
+    }
+
+    err = 0;
+
+    if (connect(s, (struct sockaddr *) &addr, sizeof(struct sockaddr_un))
+        == -1)
+    {
+        err = ngx_errno;
+    }
+
+    if (err == NGX_ECONNREFUSED || err == NGX_ENOENT) {
+
+        /* nobody listens: its worker was killed */
+
+        (void) ngx_close_socket(s);
+
+        if (err == NGX_ECONNREFUSED && unlink(addr.sun_path) == 0) {
+            ngx_log_error(NGX_LOG_INFO, ask->log, 0,
+                          "socket \"%s\" of a dead worker was removed",
+                          addr.sun_path);
+        }
+
+        return NGX_OK;
+    }
+
+    w = ngx_pcalloc(ask->pool, sizeof(ngx_smtp_bus_worker_t));
+    wp = ngx_array_push(&ask->workers);
+
+    if (wp) {
+        *wp = w;
+    }
+
+    if (w) {
+        w->ask = ask;
+        w->name.len = ngx_strlen(name);
+        w->name.data = ngx_pnalloc(ask->pool, w->name.len);
+    }
+
+    if (w == NULL || wp == NULL || w->name.data == NULL) {
+
+        if (wp) {
+            ask->workers.nelts--;
+        }
+
+        (void) ngx_close_socket(s);
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(w->name.data, name, w->name.len);
+
+    n = err ? -1 : send(s, ask->packet.data, ask->packet.len, MSG_NOSIGNAL);
+
+    if (n == -1 || ngx_smtp_bus_connect(w, s) != NGX_OK) {
+
+        /* its backlog is full: it is stuck */
+
+        w->state = (err == NGX_EAGAIN) ? NGX_SMTP_BUS_SILENT
+                                       : NGX_SMTP_BUS_FAILED;
+        (void) ngx_close_socket(s);
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_smtp_bus_connect(ngx_smtp_bus_worker_t *w, ngx_socket_t s)
+{
+    ngx_log_t         *log;
+    ngx_connection_t  *c;
+
+    log = w->ask->log;
+
+    c = ngx_get_connection(s, log);
+    if (c == NULL) {
+        return NGX_ERROR;
+    }
+
+    c->data = w;
+    c->log = log;
+    c->read->log = log;
+    c->write->log = log;
+    c->read->handler = ngx_smtp_bus_worker_handler;
+    c->write->handler = ngx_smtp_bus_worker_dummy;
+
+    if (ngx_handle_read_event(c->read, 0) != NGX_OK) {
+        ngx_free_connection(c);
+        c->fd = (ngx_socket_t) -1;
+        return NGX_ERROR;
+    }
+
+    w->connection = c;
+    w->ask->waiting++;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_smtp_bus_worker_dummy(ngx_event_t *wev)
+{
+    /* the request is one packet, and was sent */
+}
+
+
+static void
+ngx_smtp_bus_worker_handler(ngx_event_t *rev)
+{
+    ngx_int_t               rc;
+    ngx_connection_t       *c;
+    ngx_smtp_bus_worker_t  *w;
+
+    c = rev->data;
+    w = c->data;
+
+    ngx_log_debug1(NGX_LOG_DEBUG_EVENT, w->ask->log, 0,
+                   "smtp bus answer of %V", &w->name);
+
+    if (c->close) {
+        ngx_smtp_bus_worker_done(w, NGX_SMTP_BUS_FAILED);
+        return;
+    }
+
+    do {
+        rc = ngx_smtp_bus_worker_read(w);
+    } while (rc == NGX_OK);
+
+    if (rc == NGX_AGAIN && ngx_handle_read_event(rev, 0) == NGX_OK) {
+        return;
+    }
+
+    ngx_smtp_bus_worker_done(w, (rc == NGX_DONE) ? NGX_SMTP_BUS_ANSWERED
+                                                 : NGX_SMTP_BUS_FAILED);
+}
+
+
+/* One packet.  NGX_OK, NGX_AGAIN, NGX_DONE: it was the last; NGX_ERROR. */
+
+static ngx_int_t
+ngx_smtp_bus_worker_read(ngx_smtp_bus_worker_t *w)
+{
+    ssize_t                n;
+    uint32_t               id;
+    ngx_connection_t      *c;
+    ngx_smtp_bus_packet_t  packet, own;
+
+    static u_char  buffer[NGX_SMTP_BUS_PACKET];
+
+    c = w->connection;
+
+    n = recv(c->fd, buffer, NGX_SMTP_BUS_PACKET, 0);
+
+    if (n == -1) {
+        if (ngx_errno == NGX_EINTR) {
+            return NGX_OK;
+        }
+
+        c->read->ready = 0;
+
+        return (ngx_errno == NGX_EAGAIN) ? NGX_AGAIN : NGX_ERROR;
+    }
+
+    (void) ngx_smtp_bus_packet_get(w->ask->packet.data, w->ask->packet.len,
+                                   &own);
+    id = own.id;
+
+    if (ngx_smtp_bus_packet_get(buffer, n, &packet) != NGX_OK
+        || packet.kind != NGX_SMTP_BUS_ANSWER || packet.id != id
+        || ngx_smtp_bus_worker_piece(w, &packet) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    return packet.rest ? NGX_OK : NGX_DONE;
+}
+
+
+static ngx_int_t
+ngx_smtp_bus_worker_piece(ngx_smtp_bus_worker_t *w,
+    ngx_smtp_bus_packet_t *packet)
+{
+    /* the first packet tells the size of all */
+
+    if (w->answer.data == NULL) {
+        w->room = packet->piece.len + packet->rest;
+        w->answer.data = ngx_alloc(w->room + 1, w->ask->log);
+
+        if (w->answer.data == NULL) {
+            return NGX_ERROR;
+        }
+    }
+
+    if (packet->piece.len + packet->rest != w->room - w->answer.len) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(w->answer.data + w->answer.len, packet->piece.data,
+               packet->piece.len);
+    w->answer.len += packet->piece.len;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_smtp_bus_worker_done(ngx_smtp_bus_worker_t *w, ngx_uint_t state)
+{
+    ngx_smtp_bus_ask_t  *ask;
+
+    ask = w->ask;
+
+    w->state = state;
+
+    ngx_close_connection(w->connection);
+    w->connection = NULL;
+
+    if (--ask->waiting == 0) {
+        ngx_post_event(&ask->event, &ngx_posted_events);
+    }
+}
+
+
+static void
+ngx_smtp_bus_ask_handler(ngx_event_t *ev)
+{
+    ngx_uint_t               i;
+    ngx_smtp_bus_ask_t      *ask;
+    ngx_smtp_bus_worker_t  **w;
+
+    ask = (ngx_smtp_bus_ask_t *)
+              ((u_char *) ev->data - offsetof(ngx_smtp_bus_ask_t, dummy));
+
+    if (ev->timer_set) {
+        ngx_del_timer(ev);
+    }
+
+    w = ask->workers.elts;
+
+    for (i = 0; i < ask->workers.nelts; i++) {
+
+        if (w[i]->connection) {
+            ngx_close_connection(w[i]->connection);
+
+            w[i]->connection = NULL;
+            w[i]->state = NGX_SMTP_BUS_SILENT;
+        }
+    }
+
+    ask->waiting = 0;
+    ask->handler(ask);
+}
+
+
+void
+ngx_smtp_bus_ask_end(ngx_smtp_bus_ask_t *ask)
+{
+    ngx_uint_t               i;
+    ngx_smtp_bus_worker_t  **w;
+
+    if (ask->event.timer_set) {
+        ngx_del_timer(&ask->event);
+    }
+
+    if (ask->event.posted) {
+        ngx_delete_posted_event(&ask->event);
+    }
+
+    w = ask->workers.elts;
+
+    for (i = 0; i < ask->workers.nelts; i++) {
+
+        if (w[i]->connection) {
+            ngx_close_connection(w[i]->connection);
+            w[i]->connection = NULL;
+        }
+
+        if (w[i]->answer.data) {
+            ngx_free(w[i]->answer.data);
+            ngx_str_null(&w[i]->answer);
+        }
+    }
+
+    ask->waiting = 0;
+    ask->workers.nelts = 0;
+}
