@@ -379,7 +379,8 @@ struct ngx_smtp_large_s {
     ngx_smtp_accept_t       *accept;
     ngx_int_t                rc;
     char                     wish[40];
-    unsigned                 made:1;    /* the file */
+    ngx_uint_t               made;      /* the file; the thread's, and so no
+                                           bit of the loop's word below */
     unsigned                 queued:1;  /* in store->larges */
     unsigned                 aborted:1; /* nobody wants it any more */
 };
