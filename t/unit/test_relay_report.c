@@ -15,7 +15,8 @@
  *     relay/ngx_smtp_relay.c relay/ngx_smtp_relay_conn.c
  *     relay/ngx_smtp_delivery.c relay/ngx_smtp_bounce.c
  *     relay/ngx_smtp_report.c relay/ngx_smtp_control_act.c
- *     protocol/ngx_smtp_client.c protocol/ngx_smtp_client_write.c
+ *     protocol/ngx_smtp_client.c protocol/ngx_smtp_client_login.c
+ *     protocol/ngx_smtp_client_write.c
  *     protocol/ngx_smtp_response.c protocol/ngx_smtp_data.c
  *     protocol/ngx_smtp_address.c protocol/ngx_smtp_param.c
  *     protocol/ngx_smtp_reply.c
