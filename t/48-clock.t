@@ -17,8 +17,8 @@ use Test::SMTPRelay;
 my $t = Test::SMTPRelay->new();
 
 my $cc = Test::SMTPRelay::which('cc') || Test::SMTPRelay::which('gcc');
-plan(skip_all => 'no C compiler') unless $cc;
-plan(skip_all => 'not with sanitizers, which want to be loaded first')
+$t->skip_all('no C compiler') unless $cc;
+$t->skip_all('not with sanitizers, which want to be loaded first')
     if $ENV{TEST_SANITIZE};
 
 # the clock that nginx asks is the system's and what a file says, in seconds
@@ -61,7 +61,7 @@ EOC
 my $dir = $t->dir();
 my ($status, $out) = $t->command($cc, '-shared', '-fPIC', '-O1',
     "-DCLOCK_FILE=\"$dir/offset\"", '-o', "$dir/clock.so", "$dir/clock.c");
-plan(skip_all => "no shared object: $out") if $status;
+$t->skip_all("no shared object: $out") if $status;
 
 # renamed into its place: never half
 

@@ -20,7 +20,7 @@ my $t = Test::SMTPRelay->new();
 my ($binary) = grep { -x } map { "$_/smtp-sink" }
     split(/:/, $ENV{PATH}), '/usr/sbin', '/usr/local/sbin';
 
-plan(skip_all => 'no smtp-sink: install postfix') unless $binary;
+$t->skip_all('no smtp-sink: install postfix') unless $binary;
 
 my %sinks = (
     usual => [],

@@ -361,7 +361,7 @@ sub run {
     $self->{groups}{$self->{pid}} = 1;
 
     my @ports = $opts{listen} ? map { $self->port($_) } @{$opts{listen}}
-        : $conf =~ /(?:^|[;{])\s*listen\s+127\.0\.0\.1:(\d+)/mg;
+        : conf_ports($conf);
 
     wait_for(sub {
         $self->alive() or croak 'nginx ended at once: ', $self->log_tail();
@@ -370,6 +370,13 @@ sub run {
     }, 10, 'nginx to listen');
 
     return $self;
+}
+
+
+# the ports that a configuration listens on
+
+sub conf_ports {
+    return $_[0] =~ /(?:^|[;{])\s*listen\s+127\.0\.0\.1:(\d+)/mg;
 }
 
 
@@ -578,6 +585,12 @@ sub kill_all {
         wait_for(sub { !group_alive($group) }, 5, 'nginx to die');
         delete $self->{groups}{$group};
     }
+
+    # the kernel may close the sockets of the dead a moment later
+
+    wait_for(sub { !grep { listening($_) }
+        conf_ports($self->read_file('nginx.conf')) }, 10,
+        'the sockets of the dead nginx to close');
 
     $self->reap();
     unlink "$self->{dir}/nginx.pid";
