@@ -176,8 +176,16 @@ $t->expect_log(qr/\[crit\] .*Permission denied/);
 $t->kill_worker();
 $t->wait_log(qr/\[crit\] .*Permission denied/);
 
-$c = session();
-($code, $text) = $c->cmd('MAIL FROM:<a@from.test>');
+# the log line may be the old worker's: the new one has to find out first
+
+eval {
+    wait_for(sub {
+        $c = session();
+        ($code, $text) = $c->cmd('MAIL FROM:<a@from.test>');
+        return $code == 451;
+    }, 10, 'a refusal');
+};
+
 is("$code $text", '451 4.3.0 Cannot store the message',
     'not writable: refused');
 
