@@ -81,8 +81,8 @@ endif
 SO :=		$(BUILD)/$(MODULE).so
 
 
-.PHONY:		all nginx deps test-deps unit unit-build test fuzz fuzz-build \
-		fuzz-replay bench run stop clean compiler-check FORCE
+.PHONY:		all nginx deps test-deps unit unit-build test retest fuzz \
+		fuzz-build fuzz-replay bench run stop clean compiler-check FORCE
 
 all:		$(SO)
 
@@ -277,16 +277,24 @@ TEST_ENV :=	TEST_NGINX_BINARY=$(NGINX) TEST_SMTP_MODULE=$(SO) \
 		NODE_PATH=$(ROOT)/build/npm/node_modules \
 		$(if $(SANITIZE),TEST_SANITIZE=1)
 
+STATE :=	$(BUILD)/prove-state
+
 # the C programs have sanitizers in any case
-ifdef SANITIZE
 test: deps test-deps
-	@$(MAKE) --no-print-directory all
-	$(TEST_ENV) prove $(PROVE_FLAGS) $(TESTS)
-else
-test: deps test-deps
-	@$(MAKE) --no-print-directory all unit-build
-	$(TEST_ENV) prove $(PROVE_FLAGS) $(UNIT_BIN) $(TESTS)
-endif
+	@rm -f $(STATE) .prove
+	@$(MAKE) --no-print-directory all $(if $(SANITIZE),,unit-build)
+	@$(TEST_ENV) prove $(PROVE_FLAGS) --state=save \
+	    $(if $(SANITIZE),,$(UNIT_BIN)) $(TESTS); \
+	    rc=$$?; mv .prove $(STATE); exit $$rc
+
+# What failed at the last "make test", one after the other with nothing beside.
+
+retest:
+	@test -f $(STATE) || { echo "make test did not come to tests"; exit 1; }
+	@cp $(STATE) .prove
+	@test -n "$$(prove --dry --state=failed)" || \
+	    { rm .prove; echo "no test failed at the last make test"; exit 1; }
+	@$(TEST_ENV) prove --state=failed; rc=$$?; rm -f .prove; exit $$rc
 
 compiler-check:
 	@$(MAKE) --no-print-directory CC=gcc BUILD=$(ROOT)/build-check/gcc all
