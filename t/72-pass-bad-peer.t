@@ -31,6 +31,7 @@ my %bad = (
     endless => { raw => '250-' . ('x' x 70 . "\r\n250-") x 4000 },
     long => { raw => '250 ' . 'x' x 1000000 },
     go => { raw => "354 a\r\n354 b\r\n" },
+    drip => { reply => '250 ' . 'x' x 100, bytewise => 1, pace => 0.1 },
     nothing => { silent => 1 },
     gone => { close => 1 },
 );

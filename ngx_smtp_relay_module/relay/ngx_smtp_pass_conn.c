@@ -26,28 +26,37 @@
 #include "ngx_smtp_pass_private.h"
 
 
-/* how long the reply to RSET is waited for, ms */
-#define NGX_SMTP_PASS_RSET  20000
-
-
 static ngx_smtp_pass_conn_t *ngx_smtp_pass_conn_take(ngx_smtp_pass_t *ps);
 static ngx_uint_t ngx_smtp_pass_conn_quiet(ngx_smtp_pass_conn_t *conn);
 static ngx_int_t ngx_smtp_pass_conn_open(ngx_smtp_pass_t *ps);
 static ngx_int_t ngx_smtp_pass_conn_copy(ngx_pool_t *pool, ngx_str_t *dst,
     ngx_str_t *src);
-static void ngx_smtp_pass_conn_handler(ngx_smtp_peer_t *p, ngx_uint_t event);
-static void ngx_smtp_pass_conn_connected(ngx_smtp_pass_conn_t *conn);
-static ngx_int_t ngx_smtp_pass_conn_starttls(ngx_smtp_pass_conn_t *conn);
-static void ngx_smtp_pass_conn_read(ngx_smtp_pass_conn_t *conn);
-static ngx_int_t ngx_smtp_pass_conn_wait(ngx_smtp_pass_conn_t *conn);
-static ngx_int_t ngx_smtp_pass_conn_body(ngx_smtp_pass_conn_t *conn);
-static void ngx_smtp_pass_conn_lost(ngx_smtp_pass_conn_t *conn,
-    ngx_uint_t how);
-static void ngx_smtp_pass_conn_closed(ngx_smtp_pass_conn_t *conn);
+static ngx_int_t ngx_smtp_pass_conn_input(ngx_smtp_talk_t *talk,
+    ngx_int_t action);
+static ngx_int_t ngx_smtp_pass_conn_ready(ngx_smtp_talk_t *talk);
+static ngx_int_t ngx_smtp_pass_conn_more(ngx_smtp_talk_t *talk);
+static ngx_int_t ngx_smtp_pass_conn_body(ngx_smtp_talk_t *talk);
+static ngx_int_t ngx_smtp_pass_conn_done(ngx_smtp_talk_t *talk);
+static ngx_int_t ngx_smtp_pass_conn_sent(ngx_smtp_talk_t *talk);
+static void ngx_smtp_pass_conn_lost(ngx_smtp_talk_t *talk, ngx_uint_t how);
+static void ngx_smtp_pass_conn_closed(ngx_smtp_talk_t *talk);
 static ngx_uint_t ngx_smtp_pass_conn_worn(ngx_smtp_pass_conn_t *conn);
 static void ngx_smtp_pass_conn_idle(ngx_smtp_pass_conn_t *conn);
 static void ngx_smtp_pass_conn_busy(ngx_smtp_pass_conn_t *conn);
 static void ngx_smtp_pass_conn_free(ngx_smtp_pass_conn_t *conn);
+
+
+static ngx_smtp_talk_callbacks_t  ngx_smtp_pass_conn_callbacks = {
+    NULL,
+    ngx_smtp_pass_conn_input,
+    ngx_smtp_pass_conn_ready,
+    ngx_smtp_pass_conn_more,
+    ngx_smtp_pass_conn_body,
+    ngx_smtp_pass_conn_done,
+    ngx_smtp_pass_conn_sent,
+    ngx_smtp_pass_conn_lost,
+    ngx_smtp_pass_conn_closed
+};
 
 
 ngx_int_t
@@ -147,7 +156,7 @@ ngx_smtp_pass_conn_open(ngx_smtp_pass_t *ps)
     conf = ps->conf;
 
     p = ngx_smtp_peer_create(ps->txn->log, conf->send_timeout,
-                             ngx_smtp_pass_conn_handler, NULL);
+                             ngx_smtp_talk_handler, NULL);
     if (p == NULL) {
         return NGX_ERROR;
     }
@@ -165,8 +174,18 @@ ngx_smtp_pass_conn_open(ngx_smtp_pass_t *ps)
         return NGX_ERROR;
     }
 
-    p->data = conn;
+    p->data = &conn->talk;
     p->no_sni = !conf->ssl_server_name;
+
+    conn->talk.callbacks = &ngx_smtp_pass_conn_callbacks;
+    conn->talk.peer = p;
+    conn->talk.client = &conn->client;
+    conn->talk.data = conn;
+    conn->talk.timeout = conf->timeout;
+    conn->talk.data_timeout = conf->data_timeout;
+    conn->talk.ssl = conf->ssl;
+    conn->talk.tls_name = &conn->tls_name;
+    conn->talk.verify = conf->ssl_verify;
 
     conn->peer = p;
     conn->conf = conf;
@@ -216,136 +235,27 @@ ngx_smtp_pass_conn_copy(ngx_pool_t *pool, ngx_str_t *dst, ngx_str_t *src)
 }
 
 
-static void
-ngx_smtp_pass_conn_handler(ngx_smtp_peer_t *p, ngx_uint_t event)
+void
+ngx_smtp_pass_conn_action(ngx_smtp_pass_conn_t *conn, ngx_int_t action)
 {
-    ngx_uint_t             how;
-    ngx_smtp_pass_conn_t  *conn;
-
-    conn = p->data;
-
-    ngx_log_debug3(NGX_LOG_DEBUG_STREAM, &p->log, 0,
-                   "smtp pass conn event:%ui state:%ui idle:%d",
-                   event, conn->client.state, conn->idle);
-
-    switch (event) {
-
-    case NGX_SMTP_PEER_CONNECTED:
-        ngx_smtp_pass_conn_connected(conn);
-        return;
-
-    case NGX_SMTP_PEER_READ:
-        ngx_smtp_pass_conn_read(conn);
-        return;
-
-    case NGX_SMTP_PEER_SENT:
-        if (conn->pass && conn->pass->sending) {
-            ngx_smtp_pass_conn_action(conn, ngx_smtp_pass_conn_body(conn));
-        }
-
-        return;
-
-    case NGX_SMTP_PEER_SECURED:
-
-        if (conn->client.state == NGX_SMTP_CLIENT_ST_GREETING) {
-            ngx_smtp_peer_timeout(p, conn->conf->timeout);
-            return;
-        }
-
-        ngx_smtp_pass_conn_action(conn,
-                                  ngx_smtp_client_tls_done(&conn->client));
-        return;
-
-    case NGX_SMTP_PEER_SHUTDOWN:
-
-        if (conn->idle) {
-            ngx_smtp_pass_conn_close(conn);
-            return;
-        }
-
-        how = NGX_SMTP_CLIENT_LOST_LOCAL;
-        break;
-
-    default: /* NGX_SMTP_PEER_FAILED */
-
-        if (conn->idle && p->failure == NGX_SMTP_PEER_TIMEDOUT) {
-            ngx_smtp_pass_conn_close(conn);
-            return;
-        }
-
-        switch (p->failure) {
-
-        case NGX_SMTP_PEER_TIMEDOUT:
-            conn->timedout = 1;
-            how = NGX_SMTP_CLIENT_LOST_TIMEOUT;
-            break;
-
-        case NGX_SMTP_PEER_TLS:
-        case NGX_SMTP_PEER_VERIFY:
-            how = NGX_SMTP_CLIENT_LOST_TLS;
-            break;
-
-        default:
-            how = NGX_SMTP_CLIENT_LOST_CLOSED;
-        }
-    }
-
-    ngx_smtp_pass_conn_lost(conn, how);
-}
-
-
-static void
-ngx_smtp_pass_conn_connected(ngx_smtp_pass_conn_t *conn)
-{
-    ngx_smtp_peer_timeout(conn->peer, conn->conf->timeout);
-
-    if (conn->conf->tls == NGX_SMTP_PASS_SSL_ON) {
-        ngx_smtp_pass_conn_action(conn, ngx_smtp_pass_conn_starttls(conn));
-    }
+    ngx_smtp_talk_action(&conn->talk, action);
 }
 
 
 static ngx_int_t
-ngx_smtp_pass_conn_starttls(ngx_smtp_pass_conn_t *conn)
+ngx_smtp_pass_conn_input(ngx_smtp_talk_t *talk, ngx_int_t action)
 {
-    ngx_int_t              rc;
-    ngx_smtp_pass_conf_t  *conf;
+    ngx_smtp_pass_conn_t  *conn;
 
-    conf = conn->conf;
-
-    ngx_smtp_peer_timeout(conn->peer, conf->timeout);
-
-    rc = ngx_smtp_peer_starttls(conn->peer, conf->ssl, &conn->tls_name,
-                                conf->ssl_verify);
-
-    if (rc == NGX_AGAIN) {
-        return NGX_DECLINED;
-    }
-
-    return ngx_smtp_client_lost(&conn->client, NGX_SMTP_CLIENT_LOST_TLS);
-}
-
-
-static void
-ngx_smtp_pass_conn_read(ngx_smtp_pass_conn_t *conn)
-{
-    u_char           *pos;
-    ngx_int_t         action;
-    ngx_smtp_peer_t  *p;
-
-    p = conn->peer;
+    conn = talk->data;
 
     if (conn->idle) {
 
         /* nothing was asked: mostly "421 idle for too long" */
 
         ngx_smtp_pass_conn_free(conn);
-        return;
+        return NGX_DECLINED;
     }
-
-    pos = p->in.pos;
-    action = ngx_smtp_client_recv(&conn->client, &pos, p->in.last);
-    p->in.pos = pos;
 
     if (action != NGX_SMTP_CLIENT_CLOSE
         && conn->client.state != NGX_SMTP_CLIENT_ST_MAIL)
@@ -353,122 +263,44 @@ ngx_smtp_pass_conn_read(ngx_smtp_pass_conn_t *conn)
         conn->reused = 0;
     }
 
-    ngx_smtp_pass_conn_action(conn, action);
-}
-
-
-void
-ngx_smtp_pass_conn_action(ngx_smtp_pass_conn_t *conn, ngx_int_t action)
-{
-    for ( ;; ) {
-
-        switch (action) {
-
-        case NGX_SMTP_CLIENT_WAIT:
-            if (ngx_smtp_pass_conn_wait(conn) != NGX_OK) {
-                ngx_smtp_pass_conn_lost(conn, NGX_SMTP_CLIENT_LOST_CLOSED);
-            }
-
-            return;
-
-        case NGX_SMTP_CLIENT_STARTTLS:
-            action = ngx_smtp_pass_conn_starttls(conn);
-            break;
-
-        case NGX_SMTP_CLIENT_READY:
-            conn->ready = 1;
-            ngx_smtp_peer_timeout(conn->peer, 0);
-            action = ngx_smtp_pass_ready(conn->pass);
-            break;
-
-        case NGX_SMTP_CLIENT_MORE:
-            ngx_smtp_peer_timeout(conn->peer, 0);
-            action = ngx_smtp_pass_more(conn->pass);
-            break;
-
-        case NGX_SMTP_CLIENT_BODY:
-            ngx_smtp_peer_timeout(conn->peer, 0);
-            action = ngx_smtp_pass_conn_body(conn);
-            break;
-
-        case NGX_SMTP_CLIENT_DONE:
-            ngx_smtp_peer_timeout(conn->peer, 0);
-
-            if (conn->pass == NULL) {
-                ngx_smtp_pass_conn_idle(conn);
-                return;
-            }
-
-            action = ngx_smtp_pass_done(conn->pass);
-            break;
-
-        case NGX_SMTP_CLIENT_CLOSE:
-            ngx_smtp_pass_conn_closed(conn);
-            return;
-
-        default: /* NGX_DECLINED */
-            return;
-        }
-    }
+    return action;
 }
 
 
 static ngx_int_t
-ngx_smtp_pass_conn_wait(ngx_smtp_pass_conn_t *conn)
+ngx_smtp_pass_conn_ready(ngx_smtp_talk_t *talk)
 {
-    u_char                *last, buf[2 * NGX_SMTP_CLIENT_COMMAND_MAX];
-    ngx_msec_t             timeout;
-    ngx_smtp_peer_t       *p;
-    ngx_smtp_pass_conf_t  *conf;
+    ngx_smtp_pass_conn_t  *conn;
 
-    p = conn->peer;
-    conf = conn->conf;
+    conn = talk->data;
+    conn->ready = 1;
 
-    for ( ;; ) {
-        last = ngx_smtp_client_write(&conn->client, buf, buf + sizeof(buf));
+    ngx_smtp_peer_timeout(conn->peer, 0);
 
-        if (last == buf) {
-            break;
-        }
-
-        if (ngx_smtp_peer_put(p, buf, last - buf) != NGX_OK) {
-            return NGX_ERROR;
-        }
-    }
-
-    if (ngx_smtp_peer_flush(p) == NGX_ERROR) {
-        return NGX_ERROR;
-    }
-
-    switch (conn->client.state) {
-
-    case NGX_SMTP_CLIENT_ST_BODY:
-
-        /* the send time-out watches the body */
-
-        return NGX_OK;
-
-    case NGX_SMTP_CLIENT_ST_EOM:
-        timeout = conf->data_timeout;
-        break;
-
-    case NGX_SMTP_CLIENT_ST_RSET:
-        timeout = ngx_min(conf->timeout, NGX_SMTP_PASS_RSET);
-        break;
-
-    default:
-        timeout = conf->timeout;
-    }
-
-    ngx_smtp_peer_timeout(p, timeout);
-
-    return NGX_OK;
+    return ngx_smtp_pass_ready(conn->pass);
 }
 
 
 static ngx_int_t
-ngx_smtp_pass_conn_body(ngx_smtp_pass_conn_t *conn)
+ngx_smtp_pass_conn_more(ngx_smtp_talk_t *talk)
 {
+    ngx_smtp_pass_conn_t  *conn;
+
+    conn = talk->data;
+
+    ngx_smtp_peer_timeout(conn->peer, 0);
+
+    return ngx_smtp_pass_more(conn->pass);
+}
+
+
+static ngx_int_t
+ngx_smtp_pass_conn_body(ngx_smtp_talk_t *talk)
+{
+    ngx_smtp_pass_conn_t  *conn;
+
+    conn = talk->data;
+
     if (conn->peer->event.posted) {
 
         /* its end was seen: before anything is sent that cannot be undone */
@@ -480,21 +312,56 @@ ngx_smtp_pass_conn_body(ngx_smtp_pass_conn_t *conn)
 }
 
 
-static void
-ngx_smtp_pass_conn_lost(ngx_smtp_pass_conn_t *conn, ngx_uint_t how)
+static ngx_int_t
+ngx_smtp_pass_conn_done(ngx_smtp_talk_t *talk)
 {
+    ngx_smtp_pass_conn_t  *conn;
+
+    conn = talk->data;
+
+    ngx_smtp_peer_timeout(conn->peer, 0);
+
     if (conn->pass == NULL) {
-        ngx_smtp_pass_conn_free(conn);
+        ngx_smtp_pass_conn_idle(conn);
+        return NGX_DECLINED;
+    }
+
+    return ngx_smtp_pass_done(conn->pass);
+}
+
+
+static ngx_int_t
+ngx_smtp_pass_conn_sent(ngx_smtp_talk_t *talk)
+{
+    ngx_smtp_pass_conn_t  *conn;
+
+    conn = talk->data;
+
+    return (conn->pass && conn->pass->sending) ? ngx_smtp_pass_conn_body(talk)
+                                               : NGX_DECLINED;
+}
+
+
+static void
+ngx_smtp_pass_conn_lost(ngx_smtp_talk_t *talk, ngx_uint_t how)
+{
+    ngx_smtp_pass_conn_t  *conn;
+
+    conn = talk->data;
+
+    if (conn->idle
+        && (how == NGX_SMTP_CLIENT_LOST_LOCAL
+            || how == NGX_SMTP_CLIENT_LOST_TIMEOUT))
+    {
+        ngx_smtp_pass_conn_close(conn);
         return;
     }
 
-    if (conn->peer->failure == NGX_SMTP_PEER_REFUSED) {
-        conn->client.state = NGX_SMTP_CLIENT_ST_CONNECT;
-    }
+    conn->timedout = (how == NGX_SMTP_CLIENT_LOST_TIMEOUT);
 
     (void) ngx_smtp_client_lost(&conn->client, how);
 
-    ngx_smtp_pass_conn_closed(conn);
+    ngx_smtp_pass_conn_closed(talk);
 }
 
 
@@ -504,12 +371,14 @@ ngx_smtp_pass_conn_lost(ngx_smtp_pass_conn_t *conn, ngx_uint_t how)
  */
 
 static void
-ngx_smtp_pass_conn_closed(ngx_smtp_pass_conn_t *conn)
+ngx_smtp_pass_conn_closed(ngx_smtp_talk_t *talk)
 {
-    ngx_uint_t           over, level, stage, timedout, reused;
-    ngx_smtp_pass_t     *ps;
-    ngx_smtp_verdict_t  *v;
+    ngx_uint_t             over, level, stage, timedout, reused;
+    ngx_smtp_pass_t       *ps;
+    ngx_smtp_verdict_t    *v;
+    ngx_smtp_pass_conn_t  *conn;
 
+    conn = talk->data;
     ps = conn->pass;
 
     if (ps == NULL) {

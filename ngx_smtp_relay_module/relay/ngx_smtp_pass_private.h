@@ -24,7 +24,7 @@
 
 #include "ngx_smtp_client.h"
 #include "ngx_smtp_data.h"
-#include "ngx_smtp_peer.h"
+#include "ngx_smtp_talk.h"
 #include "ngx_smtp_pass.h"
 
 
@@ -40,6 +40,7 @@ typedef struct ngx_smtp_pass_conn_s  ngx_smtp_pass_conn_t;
 
 
 struct ngx_smtp_pass_conn_s {
+    ngx_smtp_talk_t            talk;     /* of peer and client */
     ngx_smtp_peer_t           *peer;
     ngx_smtp_pass_conf_t      *conf;
     ngx_smtp_pass_t           *pass;     /* NULL: idle, or being reset */

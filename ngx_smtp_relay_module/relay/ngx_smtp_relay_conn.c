@@ -27,34 +27,41 @@
 #include "ngx_smtp_relay_private.h"
 
 
-/* how long the answer to QUIT is waited for, ms */
-#define NGX_SMTP_CONN_QUIT  5000
-
-
 static void ngx_smtp_conn_connect(ngx_smtp_conn_t *conn);
 static void ngx_smtp_conn_client(ngx_smtp_conn_t *conn);
-static void ngx_smtp_conn_handler(ngx_smtp_peer_t *p, ngx_uint_t event);
-static void ngx_smtp_conn_read(ngx_smtp_conn_t *conn);
-static void ngx_smtp_conn_action(ngx_smtp_conn_t *conn, ngx_int_t action);
-static ngx_int_t ngx_smtp_conn_wait(ngx_smtp_conn_t *conn);
-static ngx_int_t ngx_smtp_conn_starttls(ngx_smtp_conn_t *conn);
-static ngx_int_t ngx_smtp_conn_ready(ngx_smtp_conn_t *conn);
+static ngx_int_t ngx_smtp_conn_input(ngx_smtp_talk_t *talk,
+    ngx_int_t action);
+static ngx_int_t ngx_smtp_conn_ready(ngx_smtp_talk_t *talk);
 static ngx_int_t ngx_smtp_conn_mail(ngx_smtp_conn_t *conn);
-static ngx_int_t ngx_smtp_conn_body(ngx_smtp_conn_t *conn);
-static ngx_int_t ngx_smtp_conn_done(ngx_smtp_conn_t *conn);
+static ngx_int_t ngx_smtp_conn_body(ngx_smtp_talk_t *talk);
+static ngx_int_t ngx_smtp_conn_done(ngx_smtp_talk_t *talk);
+static ngx_int_t ngx_smtp_conn_sent(ngx_smtp_talk_t *talk);
 static ngx_int_t ngx_smtp_conn_next(ngx_smtp_conn_t *conn);
 static ngx_uint_t ngx_smtp_conn_worn(ngx_smtp_conn_t *conn);
 static void ngx_smtp_conn_idle(ngx_smtp_conn_t *conn, ngx_uint_t on);
 static ngx_int_t ngx_smtp_conn_quit(ngx_smtp_conn_t *conn);
-static void ngx_smtp_conn_lost(ngx_smtp_conn_t *conn, ngx_uint_t how);
+static void ngx_smtp_conn_lost(ngx_smtp_talk_t *talk, ngx_uint_t how);
 static ngx_uint_t ngx_smtp_conn_replace(ngx_smtp_conn_t *conn,
     ngx_uint_t how);
-static void ngx_smtp_conn_closed(ngx_smtp_conn_t *conn);
+static void ngx_smtp_conn_closed(ngx_smtp_talk_t *talk);
 static ngx_uint_t ngx_smtp_conn_retry(ngx_smtp_conn_t *conn);
 static void ngx_smtp_conn_reason(ngx_smtp_conn_t *conn,
     ngx_smtp_verdict_t *v, u_char *buf, size_t size);
-static void ngx_smtp_conn_name(ngx_smtp_conn_t *conn);
+static void ngx_smtp_conn_name(ngx_smtp_talk_t *talk);
 static void ngx_smtp_conn_free(ngx_smtp_conn_t *conn, ngx_uint_t failed);
+
+
+static ngx_smtp_talk_callbacks_t  ngx_smtp_conn_callbacks = {
+    ngx_smtp_conn_name,
+    ngx_smtp_conn_input,
+    ngx_smtp_conn_ready,
+    NULL,
+    ngx_smtp_conn_body,
+    ngx_smtp_conn_done,
+    ngx_smtp_conn_sent,
+    ngx_smtp_conn_lost,
+    ngx_smtp_conn_closed
+};
 
 
 ngx_smtp_conn_t *
@@ -67,7 +74,7 @@ ngx_smtp_conn_open(ngx_smtp_route_t *route, ngx_smtp_delivery_t *d)
     relay = route->relay;
 
     p = ngx_smtp_peer_create(relay->log, route->conf->send_timeout,
-                             ngx_smtp_conn_handler, NULL);
+                             ngx_smtp_talk_handler, NULL);
     if (p == NULL) {
         return NULL;
     }
@@ -78,7 +85,16 @@ ngx_smtp_conn_open(ngx_smtp_route_t *route, ngx_smtp_delivery_t *d)
         return NULL;
     }
 
-    p->data = conn;
+    p->data = &conn->talk;
+
+    conn->talk.callbacks = &ngx_smtp_conn_callbacks;
+    conn->talk.peer = p;
+    conn->talk.client = &conn->client;
+    conn->talk.data = conn;
+    conn->talk.timeout = route->conf->command_timeout;
+    conn->talk.data_timeout = route->conf->data_timeout;
+    conn->talk.ssl = route->conf->ssl;
+    conn->talk.tls_name = &route->conf->tls_name;
 
     conn->relay = relay;
     conn->route = route;
@@ -109,7 +125,7 @@ ngx_smtp_conn_use(ngx_smtp_conn_t *conn, ngx_smtp_delivery_t *d)
     conn->reused = 1;
 
     if (d->ready) {
-        ngx_smtp_conn_action(conn, ngx_smtp_conn_mail(conn));
+        ngx_smtp_talk_action(&conn->talk, ngx_smtp_conn_mail(conn));
     }
 }
 
@@ -118,7 +134,7 @@ void
 ngx_smtp_conn_go(ngx_smtp_conn_t *conn)
 {
     if (conn->ready) {
-        ngx_smtp_conn_action(conn, ngx_smtp_conn_mail(conn));
+        ngx_smtp_talk_action(&conn->talk, ngx_smtp_conn_mail(conn));
         return;
     }
 
@@ -158,7 +174,7 @@ ngx_smtp_conn_connect(ngx_smtp_conn_t *conn)
                                     &d->reader->meta.client, &ctx);
     if (s == NULL) {
         conn->client.state = NGX_SMTP_CLIENT_ST_CONNECT;
-        ngx_smtp_conn_lost(conn, NGX_SMTP_CLIENT_LOST_LOCAL);
+        ngx_smtp_conn_lost(&conn->talk, NGX_SMTP_CLIENT_LOST_LOCAL);
         return;
     }
 
@@ -190,91 +206,12 @@ ngx_smtp_conn_client(ngx_smtp_conn_t *conn)
 }
 
 
-static void
-ngx_smtp_conn_handler(ngx_smtp_peer_t *p, ngx_uint_t event)
+static ngx_int_t
+ngx_smtp_conn_input(ngx_smtp_talk_t *talk, ngx_int_t action)
 {
-    ngx_uint_t        how;
     ngx_smtp_conn_t  *conn;
 
-    conn = p->data;
-
-    ngx_log_debug2(NGX_LOG_DEBUG_STREAM, &p->log, 0,
-                   "smtp conn event:%ui state:%ui",
-                   event, conn->client.state);
-
-    switch (event) {
-
-    case NGX_SMTP_PEER_CONNECTED:
-        ngx_smtp_conn_name(conn);
-        ngx_smtp_peer_timeout(p, conn->route->conf->command_timeout);
-        return;
-
-    case NGX_SMTP_PEER_READ:
-        ngx_smtp_conn_read(conn);
-        return;
-
-    case NGX_SMTP_PEER_SENT:
-        if (conn->body) {
-            ngx_smtp_conn_action(conn, ngx_smtp_conn_body(conn));
-        }
-
-        return;
-
-    case NGX_SMTP_PEER_SECURED:
-        ngx_smtp_conn_action(conn, ngx_smtp_client_tls_done(&conn->client));
-        return;
-
-    case NGX_SMTP_PEER_SHUTDOWN:
-
-        if (conn->idle) {
-            ngx_smtp_conn_close(conn, 1);
-            return;
-        }
-
-        how = NGX_SMTP_CLIENT_LOST_LOCAL;
-        break;
-
-    default: /* NGX_SMTP_PEER_FAILED */
-
-        switch (p->failure) {
-
-        case NGX_SMTP_PEER_REFUSED:
-            conn->client.state = NGX_SMTP_CLIENT_ST_CONNECT;
-            how = NGX_SMTP_CLIENT_LOST_CLOSED;
-            break;
-
-        case NGX_SMTP_PEER_TIMEDOUT:
-            how = NGX_SMTP_CLIENT_LOST_TIMEOUT;
-            break;
-
-        case NGX_SMTP_PEER_TLS:
-        case NGX_SMTP_PEER_VERIFY:
-            how = NGX_SMTP_CLIENT_LOST_TLS;
-            break;
-
-        default:
-            how = NGX_SMTP_CLIENT_LOST_CLOSED;
-        }
-    }
-
-    ngx_smtp_conn_lost(conn, how);
-}
-
-
-static void
-ngx_smtp_conn_read(ngx_smtp_conn_t *conn)
-{
-    u_char           *pos;
-    ngx_int_t         action;
-    ngx_uint_t        pending;
-    ngx_smtp_peer_t  *p;
-
-    p = conn->peer;
-    pending = conn->client.pending;
-
-    pos = p->in.pos;
-    action = ngx_smtp_client_recv(&conn->client, &pos, p->in.last);
-    p->in.pos = pos;
+    conn = talk->data;
 
     /* "421 idle for too long" may cross with the next message */
 
@@ -282,148 +219,21 @@ ngx_smtp_conn_read(ngx_smtp_conn_t *conn)
         && conn->client.verdict.code == 421
         && ngx_smtp_conn_replace(conn, NGX_SMTP_CLIENT_LOST_CLOSED))
     {
-        return;
+        return NGX_DECLINED;
     }
 
     conn->reused = 0;
 
-    /*
-     * Part of a reply is no sign of life: the time-out goes on, or a peer that
-     * says a byte now and then would keep its message, and a leaving worker,
-     * for ever.
-     */
-
-    if (action == NGX_SMTP_CLIENT_WAIT && conn->client.pending == pending) {
-        return;
-    }
-
-    ngx_smtp_conn_action(conn, action);
-}
-
-
-/*
- * Carries out what the engine wants until it waits for the peer.  May close
- * the connection: called last.  NGX_DECLINED as action: nothing more to do.
- */
-
-static void
-ngx_smtp_conn_action(ngx_smtp_conn_t *conn, ngx_int_t action)
-{
-    for ( ;; ) {
-
-        switch (action) {
-
-        case NGX_SMTP_CLIENT_WAIT:
-            if (ngx_smtp_conn_wait(conn) != NGX_OK) {
-                ngx_smtp_conn_lost(conn, NGX_SMTP_CLIENT_LOST_CLOSED);
-            }
-
-            return;
-
-        case NGX_SMTP_CLIENT_STARTTLS:
-            action = ngx_smtp_conn_starttls(conn);
-            break;
-
-        case NGX_SMTP_CLIENT_READY:
-            action = ngx_smtp_conn_ready(conn);
-            break;
-
-        case NGX_SMTP_CLIENT_BODY:
-            ngx_smtp_peer_timeout(conn->peer, 0);
-            action = ngx_smtp_conn_body(conn);
-            break;
-
-        case NGX_SMTP_CLIENT_DONE:
-            action = ngx_smtp_conn_done(conn);
-            break;
-
-        case NGX_SMTP_CLIENT_CLOSE:
-            ngx_smtp_conn_closed(conn);
-            return;
-
-        default: /* NGX_DECLINED */
-            return;
-        }
-    }
+    return action;
 }
 
 
 static ngx_int_t
-ngx_smtp_conn_wait(ngx_smtp_conn_t *conn)
+ngx_smtp_conn_ready(ngx_smtp_talk_t *talk)
 {
-    u_char                 *last, buf[2 * NGX_SMTP_CLIENT_COMMAND_MAX];
-    ngx_msec_t              timeout;
-    ngx_smtp_peer_t        *p;
-    ngx_smtp_queue_conf_t  *qcf;
+    ngx_smtp_conn_t  *conn;
 
-    p = conn->peer;
-    qcf = conn->route->conf;
-
-    for ( ;; ) {
-        last = ngx_smtp_client_write(&conn->client, buf, buf + sizeof(buf));
-
-        if (last == buf) {
-            break;
-        }
-
-        if (ngx_smtp_peer_put(p, buf, last - buf) != NGX_OK) {
-            return NGX_ERROR;
-        }
-    }
-
-    if (ngx_smtp_peer_flush(p) == NGX_ERROR) {
-        return NGX_ERROR;
-    }
-
-    switch (conn->client.state) {
-
-    case NGX_SMTP_CLIENT_ST_BODY:
-
-        /* the send time-out watches the body */
-
-        return NGX_OK;
-
-    case NGX_SMTP_CLIENT_ST_EOM:
-        timeout = qcf->data_timeout;
-        break;
-
-    case NGX_SMTP_CLIENT_ST_QUIT:
-        timeout = NGX_SMTP_CONN_QUIT;
-        break;
-
-    default:
-        timeout = qcf->command_timeout;
-    }
-
-    ngx_smtp_peer_timeout(p, timeout);
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_smtp_conn_starttls(ngx_smtp_conn_t *conn)
-{
-    ngx_int_t               rc;
-    ngx_smtp_queue_conf_t  *qcf;
-
-    qcf = conn->route->conf;
-
-    ngx_smtp_peer_timeout(conn->peer, qcf->command_timeout);
-
-    rc = ngx_smtp_peer_starttls(conn->peer, qcf->ssl, &qcf->tls_name, 0);
-
-    if (rc == NGX_AGAIN) {
-        return NGX_DECLINED;
-    }
-
-    return ngx_smtp_client_lost(&conn->client, NGX_SMTP_CLIENT_LOST_TLS);
-}
-
-
-static ngx_int_t
-ngx_smtp_conn_ready(ngx_smtp_conn_t *conn)
-{
+    conn = talk->data;
     conn->ready = 1;
 
     ngx_smtp_site_success(&conn->route->site, &conn->slot);
@@ -462,10 +272,12 @@ ngx_smtp_conn_mail(ngx_smtp_conn_t *conn)
 
 
 static ngx_int_t
-ngx_smtp_conn_body(ngx_smtp_conn_t *conn)
+ngx_smtp_conn_body(ngx_smtp_talk_t *talk)
 {
-    ngx_int_t  rc;
+    ngx_int_t         rc;
+    ngx_smtp_conn_t  *conn;
 
+    conn = talk->data;
     conn->body = 1;
 
     rc = ngx_smtp_delivery_body(conn->delivery);
@@ -490,21 +302,32 @@ ngx_smtp_conn_body(ngx_smtp_conn_t *conn)
 }
 
 
+static ngx_int_t
+ngx_smtp_conn_sent(ngx_smtp_talk_t *talk)
+{
+    ngx_smtp_conn_t  *conn;
+
+    conn = talk->data;
+
+    return conn->body ? ngx_smtp_conn_body(talk) : NGX_DECLINED;
+}
+
+
 void
 ngx_smtp_conn_resume(ngx_smtp_conn_t *conn)
 {
-    if (conn->body) {
-        ngx_smtp_conn_action(conn, ngx_smtp_conn_body(conn));
-    }
+    ngx_smtp_talk_action(&conn->talk, ngx_smtp_conn_sent(&conn->talk));
 }
 
 
 static ngx_int_t
-ngx_smtp_conn_done(ngx_smtp_conn_t *conn)
+ngx_smtp_conn_done(ngx_smtp_talk_t *talk)
 {
     ngx_uint_t            i, delivered;
+    ngx_smtp_conn_t      *conn;
     ngx_smtp_delivery_t  *d;
 
+    conn = talk->data;
     d = conn->delivery;
 
     conn->reused = 0;
@@ -643,10 +466,19 @@ ngx_smtp_conn_quit(ngx_smtp_conn_t *conn)
 
 
 static void
-ngx_smtp_conn_lost(ngx_smtp_conn_t *conn, ngx_uint_t how)
+ngx_smtp_conn_lost(ngx_smtp_talk_t *talk, ngx_uint_t how)
 {
+    ngx_smtp_conn_t  *conn;
+
+    conn = talk->data;
+
+    if (conn->idle && how == NGX_SMTP_CLIENT_LOST_LOCAL) {
+        ngx_smtp_conn_close(conn, 1);
+        return;
+    }
+
     if (conn->idle && how == NGX_SMTP_CLIENT_LOST_TIMEOUT) {
-        ngx_smtp_conn_action(conn, ngx_smtp_conn_quit(conn));
+        ngx_smtp_talk_action(&conn->talk, ngx_smtp_conn_quit(conn));
         return;
     }
 
@@ -661,7 +493,7 @@ ngx_smtp_conn_lost(ngx_smtp_conn_t *conn, ngx_uint_t how)
 
     (void) ngx_smtp_client_lost(&conn->client, how);
 
-    ngx_smtp_conn_closed(conn);
+    ngx_smtp_conn_closed(talk);
 }
 
 
@@ -711,12 +543,15 @@ ngx_smtp_conn_replace(ngx_smtp_conn_t *conn, ngx_uint_t how)
  */
 
 static void
-ngx_smtp_conn_closed(ngx_smtp_conn_t *conn)
+ngx_smtp_conn_closed(ngx_smtp_talk_t *talk)
 {
     u_char                buf[NGX_SMTP_RESULT_TEXT];
     ngx_uint_t            kind;
+    ngx_smtp_conn_t      *conn;
     ngx_smtp_verdict_t    v;
     ngx_smtp_delivery_t  *d;
+
+    conn = talk->data;
 
     if (conn->quitting || conn->idle) {
         ngx_smtp_conn_free(conn, 0);
@@ -882,13 +717,15 @@ ngx_smtp_conn_close(ngx_smtp_conn_t *conn, ngx_uint_t quit)
 
 
 static void
-ngx_smtp_conn_name(ngx_smtp_conn_t *conn)
+ngx_smtp_conn_name(ngx_smtp_talk_t *talk)
 {
     u_char           *p, buf[NGX_SOCKADDR_STRLEN];
     size_t            len;
     ngx_str_t        *host;
+    ngx_smtp_conn_t  *conn;
     ngx_smtp_peer_t  *peer;
 
+    conn = talk->data;
     peer = conn->peer;
     host = &conn->route->conf->tls_name;
 

@@ -34,7 +34,7 @@
 #include "ngx_smtp_schedule.h"
 #include "ngx_smtp_site.h"
 #include "ngx_smtp_store.h"
-#include "ngx_smtp_peer.h"
+#include "ngx_smtp_talk.h"
 #include "ngx_smtp_relay.h"
 
 
@@ -113,6 +113,7 @@ struct ngx_smtp_conn_s {
     ngx_queue_t               idle_link;
     ngx_smtp_relay_t         *relay;
     ngx_smtp_route_t         *route;
+    ngx_smtp_talk_t           talk;       /* of peer and client */
     ngx_smtp_peer_t          *peer;       /* the conn lives in its pool */
     ngx_smtp_delivery_t      *delivery;
     ngx_stream_session_t     *eval;

@@ -33,6 +33,7 @@ package Test::SMTPRelay::Sink;
 #                 reset => 1        the same with RST
 #                 raw => "bytes"    instead of a reply, as they are
 #                 bytewise => 1     the reply byte by byte
+#                 pace => s         between two of them
 #                 drop_after => n   for DATA, BDAT: close after n bytes of body
 #
 # The session has: n (number of the connection, from 1), helo, tls, from,
@@ -433,7 +434,7 @@ sub give {
 
         for ($a->{bytewise} ? split //, $text : $text) {
             $s->out($_) or return 0;
-            sleep 0.002 if $a->{bytewise};
+            sleep($a->{pace} || 0.002) if $a->{bytewise};
         }
     }
 
