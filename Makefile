@@ -40,12 +40,14 @@ SUFFIX :=	$(if $(filter-out gcc cc,$(notdir $(CC))),-$(notdir $(CC)))
 
 ifdef SANITIZE
 
-# nginx copies zero bytes from nowhere, by design
-SANFLAGS :=	-fsanitize=address,undefined -fno-omit-frame-pointer \
+# SANITIZE=thread: ThreadSanitizer; else AddressSanitizer and UBSan.  nginx
+# copies zero bytes from nowhere, by design
+SANFLAGS :=	$(if $(filter thread,$(SANITIZE)),-fsanitize=thread,\
+		-fsanitize=address,undefined) -fno-omit-frame-pointer \
 		-fno-sanitize=nonnull-attribute \
 		$(if $(filter clang%,$(notdir $(CC))),-shared-libasan)
 
-BUILD ?=	build-sanitize$(SUFFIX)$(if $(NGX_SRC),-$(notdir $(NGX_SRC)))
+BUILD ?=	build-sanitize$(if $(filter thread,$(SANITIZE)),-thread)$(SUFFIX)$(if $(NGX_SRC),-$(notdir $(NGX_SRC)))
 CC_OPT :=	-g -O1 $(SANFLAGS) -fno-sanitize-recover=undefined \
 		-DNGX_DEBUG_PALLOC=1
 # ASan's crypt_r() calls the one it found when nginx started: NULL, if only the
@@ -166,6 +168,10 @@ $(SRC)/src/core/nginx.h:
 	@mkdir -p $(BUILD)
 	@t/tools/nginx-source $(BUILD)/source > $(BUILD)/source.log 2>&1 \
 	    || { cat $(BUILD)/source.log >&2; exit 1; }
+ifeq ($(SANITIZE),thread)
+	@sed -i 's/^\(#define ngx_unlock(lock)\) .*/\1 __sync_lock_release(lock)/' \
+	    $(SRC)/src/os/unix/ngx_atomic.h
+endif
 
 endif
 

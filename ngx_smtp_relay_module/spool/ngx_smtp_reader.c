@@ -49,20 +49,20 @@ typedef struct {
     ngx_smtp_fault_t         fault;
 
     /*
-     * The thread writes these two: no bits of a word in which the loop sets
-     * others meanwhile, or one of both writes is lost.
+     * The thread reads or writes these: no bits of a word in which the loop
+     * sets others meanwhile, or one of both writes is lost.
      */
     ngx_uint_t               given;     /* what is in buf was given */
     ngx_uint_t               damaged;
+    ngx_uint_t               headed;    /* head is read and decoded */
+    ngx_uint_t               head_only;
+    ngx_uint_t               peek;      /* the message may be gone */
+    ngx_uint_t               large;
 
-    unsigned                 large:1;
-    unsigned                 headed:1;  /* head is read and decoded */
     unsigned                 fields:1;  /* were given */
     unsigned                 waiting:1; /* the handler is to be called */
     unsigned                 rewound:1; /* what is being read is not wanted */
     unsigned                 closed:1;
-    unsigned                 peek:1;    /* the message may be gone */
-    unsigned                 head_only:1;
 } ngx_smtp_reader_ctx_t;
 
 

@@ -1055,6 +1055,9 @@ sub sanitizer_env {
         "log_path=$self->{dir}/sanitizer", $ENV{ASAN_OPTIONS} || ();
     $ENV{UBSAN_OPTIONS} = join ':', 'print_stacktrace=1',
         "log_path=$self->{dir}/sanitizer", $ENV{UBSAN_OPTIONS} || ();
+    $ENV{TSAN_OPTIONS} = join ':', 'die_after_fork=0', 'exitcode=0',
+        "suppressions=$REPO/t/tools/tsan.supp",
+        "log_path=$self->{dir}/sanitizer", $ENV{TSAN_OPTIONS} || ();
 }
 
 
