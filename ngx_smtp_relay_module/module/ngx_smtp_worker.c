@@ -17,6 +17,7 @@
 
 #include "ngx_smtp_conf.h"
 #include "ngx_smtp_control.h"
+#include "ngx_smtp_loop.h"
 #include "ngx_smtp_peer.h"
 #include "ngx_smtp_task.h"
 
@@ -77,6 +78,7 @@ ngx_smtp_worker_start(ngx_cycle_t *cycle, ngx_smtp_main_conf_t *smcf)
 
     ngx_smtp_worker_started = 1;
 
+    ngx_smtp_loop_start(cycle->log);
     ngx_smtp_task_init_worker();
     ngx_smtp_zone_init_worker(smcf->zone, cycle->log);
 
@@ -229,6 +231,7 @@ ngx_smtp_worker_exit(ngx_cycle_t *cycle)
 
     ngx_smtp_worker_started = 0;
     ngx_smtp_worker_unwatch();
+    ngx_smtp_loop_end();
 
     ngx_smtp_login_exit_worker();
 
