@@ -28,6 +28,7 @@ static ngx_smtp_shunned_t *ngx_smtp_own_shun(ngx_smtp_store_t *store,
     ngx_smtp_segment_id_t *id, ngx_msec_t msec);
 static ngx_uint_t ngx_smtp_own_unknown(ngx_smtp_segment_t *seg);
 static void ngx_smtp_own_notes(ngx_smtp_segment_t *seg);
+static void ngx_smtp_own_taken(ngx_smtp_segment_t *seg);
 static ngx_uint_t ngx_smtp_own_insert_some(ngx_smtp_segment_t *seg);
 static ngx_int_t ngx_smtp_own_insert_one(ngx_smtp_segment_t *seg,
     ngx_smtp_recovered_t *r);
@@ -397,7 +398,6 @@ ngx_smtp_own_notes(ngx_smtp_segment_t *seg)
     u_char                      id[NGX_SMTP_ID_TEXT];
     ngx_log_t                  *log;
     ngx_str_t                  *path;
-    ngx_uint_t                  level;
     ngx_smtp_recovery_notes_t  *n;
 
     log = seg->store->log;
@@ -429,13 +429,27 @@ ngx_smtp_own_notes(ngx_smtp_segment_t *seg)
                       n->events_lost);
     }
 
+}
+
+
+/* All of its messages were handed up. */
+
+static void
+ngx_smtp_own_taken(ngx_smtp_segment_t *seg)
+{
+    u_char      id[NGX_SMTP_ID_TEXT];
+    ngx_uint_t  level;
+
+    (void) ngx_smtp_segment_id_text(&seg->file.header.id, id);
+
     level = (ngx_smtp_own_unknown(seg) && seg->recovery->nlive) ? NGX_LOG_WARN
                                                                 : NGX_LOG_INFO;
 
-    ngx_log_error(level, log, 0,
+    ngx_log_error(level, seg->store->log, 0,
                   "spool \"%V\": segment %*s taken over with %ui messages%s%s",
-                  path, (size_t) NGX_SMTP_ID_TEXT, id, seg->recovery->nlive,
-                  n->scanned ? ", by a scan" : "",
+                  &seg->store->conf->path, (size_t) NGX_SMTP_ID_TEXT, id,
+                  seg->recovery->nlive,
+                  seg->recovery->notes.scanned ? ", by a scan" : "",
                   level == NGX_LOG_WARN ? ", some of them in queues that are "
                                           "not configured: those wait" : "");
 }
@@ -627,6 +641,7 @@ ngx_smtp_own_insert_some(ngx_smtp_segment_t *seg)
         return 1;
     }
 
+    ngx_smtp_own_taken(seg);
     ngx_smtp_recovery_free(rec);
 
     seg->recovery = NULL;
