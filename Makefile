@@ -307,10 +307,15 @@ compiler-check:
 	@$(MAKE) --no-print-directory CC=clang BUILD=$(ROOT)/build-check/clang \
 	    all
 
+# The module once more in loop/, which tells how long the iterations of the
+# event loop are.
+
 bench: deps test-deps
 	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/loop \
+	    CC_OPT='$(CC_OPT) -DNGX_SMTP_LOOP_TIME=1' $(BUILD)/loop/$(MODULE).so
 	BUILD=$(BUILD) t/bench/run --build $(BUILD) --nginx $(NGINX) \
-	    --module $(SO) $(BENCH_FLAGS)
+	    --module $(SO) --loop-module $(BUILD)/loop/$(MODULE).so $(BENCH_FLAGS)
 
 
 # A server to try out; conf-examples/quickstart.sh knows the rest.
