@@ -94,6 +94,8 @@ struct ngx_smtp_redis_request_s {
     ngx_msec_t                   deadline;  /* ngx_current_msec */
     ngx_uint_t                   tries;     /* how often it was sent */
     unsigned                     ending:1;  /* out of all queues */
+    unsigned                     offered:1; /* to send(): to be sent for good,
+                                               TLS may hold a part */
 };
 
 

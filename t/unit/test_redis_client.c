@@ -8,7 +8,8 @@
  * The Redis client of a worker against a server that is played here: the
  * connection's send and recv are the test's, as are the events.
  *
- * sources: net/ngx_smtp_redis.c net/ngx_smtp_redis_codec.c
+ * sources: net/ngx_smtp_redis.c net/ngx_smtp_redis_conn.c
+ * sources: net/ngx_smtp_redis_codec.c
  * libs: -lhiredis -lssl -lcrypto
  */
 
@@ -785,6 +786,24 @@ test_cancel(void **state)
     give("+D\r\n+E\r\n", 0);
     assert_string_equal(log_, "c=C e=E ");
 
+    /*
+     * offered: TLS took nothing, but wants to be given the same again, or it
+     * ends with a "bad write retry"
+     */
+
+    d = query("d");
+    assert_non_null(query("e"));
+    memset(last_conn->sent, 0, last_conn->nsent);
+    last_conn->nsent = 0;
+    last_conn->room = 0;
+    shim_posted_run();
+    ngx_smtp_redis_cancel(d);
+    last_conn->room = 1000;
+    writable();
+    assert_string_equal(last_conn->sent, GET("d") GET("e"));
+    give("+D\r\n+E\r\n", 0);
+    assert_string_equal(log_, "c=C e=E e=E ");
+
     /* all of them: the connection is idle, and none is made for nobody */
 
     a = query("a");
@@ -792,7 +811,7 @@ test_cancel(void **state)
     ngx_smtp_redis_cancel(a);
     give("", 1);
     assert_int_equal(nconns, 1);
-    assert_string_equal(log_, "c=C e=E ");
+    assert_string_equal(log_, "c=C e=E e=E ");
 
     connect_rc[1] = NGX_AGAIN;
     a = query("a");
