@@ -69,6 +69,7 @@ stream {
     server {
         listen     127.0.0.1:%%PORT_smtp%%;
         smtp_pass  mta;
+        smtp_pass_extensions  off;
     }
 
     server {

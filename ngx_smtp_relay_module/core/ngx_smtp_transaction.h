@@ -50,6 +50,12 @@
 typedef struct ngx_smtp_transaction_s  ngx_smtp_transaction_t;
 typedef struct ngx_smtp_sink_s         ngx_smtp_sink_t;
 
+/* extensions that a sink has or has not */
+#define NGX_SMTP_EXTENSION_SMTPUTF8  0x0002
+#define NGX_SMTP_EXTENSION_DSN       0x0004    /* NOTIFY and the like are
+                                                  obeyed (RFC 3461) */
+
+
 typedef void (*ngx_smtp_transaction_pt)(ngx_smtp_transaction_t *txn);
 
 
@@ -60,8 +66,9 @@ struct ngx_smtp_sink_s {
     ngx_int_t               (*body)(ngx_smtp_transaction_t *txn);
     ngx_int_t               (*commit)(ngx_smtp_transaction_t *txn);
     void                    (*abort)(ngx_smtp_transaction_t *txn);
-    unsigned                  dsn:1;      /* obeys NOTIFY and the like: EHLO
-                                             may offer DSN (RFC 3461) */
+
+    /* what EHLO may offer now, NGX_SMTP_EXTENSION_*; conf: see sink_conf */
+    ngx_uint_t              (*extensions)(void *conf);
 };
 
 

@@ -45,6 +45,7 @@ typedef struct {
 
     ngx_stream_conf_ctx_t        *ctx;        /* of stream{} */
     ngx_smtp_relay_conf_t         relay;
+    ngx_array_t                   passes;     /* ngx_smtp_pass_conf_t * */
     ngx_uint_t                    servers;    /* server{} blocks with a sink */
 } ngx_smtp_main_conf_t;
 
@@ -54,7 +55,6 @@ typedef struct {
     ngx_smtp_srv_conf_t           server;     /* must be first */
 
     ngx_smtp_pass_conf_t          pass;       /* smtp_pass */
-    ngx_uint_t                    extensions; /* NGX_SMTP_EXTENSION_* */
     ngx_str_t                     ssl_trusted;    /* smtp_pass_ssl_... */
     ngx_str_t                     ssl_certificate;
     ngx_str_t                     ssl_key;
@@ -79,6 +79,7 @@ char *ngx_smtp_conf_domains(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_smtp_conf_enqueue(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_smtp_conf_pass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_smtp_conf_pass_auth(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_smtp_conf_health(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_smtp_conf_log(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
 /*
@@ -94,6 +95,10 @@ char *ngx_smtp_conf_merge_server(ngx_conf_t *cf, void *parent, void *child);
 /* the same for what belongs to smtp_pass */
 void ngx_smtp_conf_create_pass(ngx_smtp_server_conf_t *conf);
 char *ngx_smtp_conf_merge_pass(ngx_conf_t *cf, ngx_smtp_server_conf_t *prev,
+    ngx_smtp_server_conf_t *conf);
+
+/* the same for smtp_health_check; lists the proxy of the block */
+char *ngx_smtp_conf_merge_health(ngx_conf_t *cf, ngx_smtp_server_conf_t *prev,
     ngx_smtp_server_conf_t *conf);
 
 /* parameter fallback= of smtp_enqueue */

@@ -222,6 +222,8 @@ ngx_smtp_conf_create_pass(ngx_smtp_server_conf_t *conf)
     p->ssl_server_name = NGX_CONF_UNSET;
     p->xclient = NGX_CONF_UNSET;
 
+    p->health_interval = NGX_CONF_UNSET_MSEC;
+
     conf->ssl_verify_depth = NGX_CONF_UNSET_UINT;
 }
 
@@ -268,7 +270,7 @@ ngx_smtp_conf_merge_pass(ngx_conf_t *cf, ngx_smtp_server_conf_t *prev,
     ngx_conf_merge_value(c->ssl_verify, p->ssl_verify, 0);
     ngx_conf_merge_value(c->ssl_server_name, p->ssl_server_name, 0);
     ngx_conf_merge_value(c->xclient, p->xclient, 0);
-    ngx_conf_merge_bitmask_value(conf->extensions, prev->extensions,
+    ngx_conf_merge_bitmask_value(c->extensions, p->extensions,
                                  NGX_CONF_BITMASK_SET);
     ngx_conf_merge_str_value(conf->ssl_trusted, prev->ssl_trusted, "");
     ngx_conf_merge_str_value(conf->ssl_certificate, prev->ssl_certificate, "");
@@ -282,6 +284,10 @@ ngx_smtp_conf_merge_pass(ngx_conf_t *cf, ngx_smtp_server_conf_t *prev,
     }
 
     ngx_queue_init(&c->idle);
+
+    if (ngx_smtp_conf_merge_health(cf, prev, conf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
 
     if (c->target.len == 0) {
 

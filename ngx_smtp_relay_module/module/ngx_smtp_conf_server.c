@@ -217,7 +217,6 @@ ngx_smtp_conf_init_sink(ngx_conf_t *cf, ngx_smtp_server_conf_t *conf)
     if (conf->pass.target.len == 0) {
         s->sink = &ngx_smtp_enqueue_sink;
         s->sink_conf = queue;
-        s->extensions = NGX_SMTP_EXTENSION_SMTPUTF8;
 
         return NGX_CONF_OK;
     }
@@ -226,7 +225,6 @@ ngx_smtp_conf_init_sink(ngx_conf_t *cf, ngx_smtp_server_conf_t *conf)
 
     s->sink = &ngx_smtp_pass_sink;
     s->sink_conf = &conf->pass;
-    s->extensions = conf->extensions;
 
     if (queue && queue->next_hop.len == 2
         && ngx_strncmp(queue->next_hop.data, "mx", 2) == 0)

@@ -68,6 +68,7 @@ static ngx_conf_bitmask_t  ngx_smtp_pass_next_values[] = {
 static ngx_conf_bitmask_t  ngx_smtp_pass_extensions_values[] = {
     { ngx_string("smtputf8"), NGX_SMTP_EXTENSION_SMTPUTF8 },
     { ngx_string("dsn"), NGX_SMTP_EXTENSION_DSN },
+    { ngx_string("off"), NGX_SMTP_PASS_EXTENSIONS_OFF },
     { ngx_null_string, 0 }
 };
 
@@ -209,8 +210,15 @@ static ngx_command_t  ngx_smtp_relay_commands[] = {
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_1MORE,
       ngx_conf_set_bitmask_slot,
       NGX_STREAM_SRV_CONF_OFFSET,
-      offsetof(ngx_smtp_server_conf_t, extensions),
+      offsetof(ngx_smtp_server_conf_t, pass.extensions),
       &ngx_smtp_pass_extensions_values },
+
+    { ngx_string("smtp_health_check"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_ANY,
+      ngx_smtp_conf_health,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      0,
+      NULL },
 
     { ngx_string("smtp_pass_connect_timeout"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
@@ -474,6 +482,9 @@ ngx_smtp_relay_create_main_conf(ngx_conf_t *cf)
                           sizeof(ngx_smtp_redis_conf_t *))
            != NGX_OK
         || ngx_array_init(&smcf->zones, cf->pool, 4, sizeof(ngx_shm_zone_t *))
+           != NGX_OK
+        || ngx_array_init(&smcf->passes, cf->pool, 4,
+                          sizeof(ngx_smtp_pass_conf_t *))
            != NGX_OK)
     {
         return NULL;

@@ -152,6 +152,7 @@ ngx_smtp_status_answer(ngx_smtp_status_conf_t *conf,
     case NGX_SMTP_CONTROL_COUNT:
         ngx_smtp_status_totals(conf, &s, j);
         ngx_smtp_status_queues(conf, &s, j);
+        ngx_smtp_status_backends(j);
         ngx_smtp_json_flag(j, "complete", s.position == NULL && !s.partial);
         break;
 

@@ -45,5 +45,8 @@ ngx_uint_t ngx_smtp_status_answer(ngx_smtp_status_conf_t *conf,
     ngx_smtp_control_request_t *request, ngx_smtp_bus_ask_t *ask,
     ngx_smtp_json_t *j);
 
+/* The member "backends" of the object that is being written. */
+void ngx_smtp_status_backends(ngx_smtp_json_t *j);
+
 
 #endif /* _NGX_SMTP_STATUS_H_INCLUDED_ */

@@ -17,6 +17,7 @@
 
 #include "ngx_smtp_conf.h"
 #include "ngx_smtp_control.h"
+#include "ngx_smtp_health.h"
 #include "ngx_smtp_loop.h"
 #include "ngx_smtp_peer.h"
 #include "ngx_smtp_task.h"
@@ -24,6 +25,9 @@
 
 static ngx_int_t ngx_smtp_worker_start(ngx_cycle_t *cycle,
     ngx_smtp_main_conf_t *smcf);
+static ngx_int_t ngx_smtp_worker_health(ngx_cycle_t *cycle,
+    ngx_smtp_main_conf_t *smcf);
+static void ngx_smtp_worker_health_stop(ngx_smtp_main_conf_t *smcf);
 static ngx_int_t ngx_smtp_worker_watch(ngx_cycle_t *cycle,
     ngx_smtp_main_conf_t *smcf);
 static void ngx_smtp_worker_leave(ngx_event_t *rev);
@@ -131,7 +135,44 @@ ngx_smtp_worker_start(ngx_cycle_t *cycle, ngx_smtp_main_conf_t *smcf)
         }
     }
 
+    if (ngx_smtp_worker_health(cycle, smcf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     return ngx_smtp_worker_watch(cycle, smcf);
+}
+
+
+static ngx_int_t
+ngx_smtp_worker_health(ngx_cycle_t *cycle, ngx_smtp_main_conf_t *smcf)
+{
+    ngx_uint_t              i;
+    ngx_smtp_pass_conf_t  **pass;
+
+    pass = smcf->passes.elts;
+
+    for (i = 0; i < smcf->passes.nelts; i++) {
+
+        if (ngx_smtp_health_start(pass[i], smcf->zone, cycle) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_smtp_worker_health_stop(ngx_smtp_main_conf_t *smcf)
+{
+    ngx_uint_t              i;
+    ngx_smtp_pass_conf_t  **pass;
+
+    pass = smcf->passes.elts;
+
+    for (i = 0; i < smcf->passes.nelts; i++) {
+        ngx_smtp_health_stop(pass[i]);
+    }
 }
 
 
@@ -185,6 +226,7 @@ ngx_smtp_worker_leave(ngx_event_t *rev)
 
     ngx_smtp_worker_unwatch();
 
+    ngx_smtp_worker_health_stop(smcf);
     ngx_smtp_relay_leave(ngx_smtp_worker_relay);
 
     sc = smcf->stores.elts;
@@ -233,6 +275,7 @@ ngx_smtp_worker_exit(ngx_cycle_t *cycle)
     ngx_smtp_worker_unwatch();
     ngx_smtp_loop_end();
 
+    ngx_smtp_worker_health_stop(smcf);
     ngx_smtp_login_exit_worker();
 
     control = ngx_smtp_worker_controls.elts;

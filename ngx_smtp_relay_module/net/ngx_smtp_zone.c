@@ -62,6 +62,8 @@ typedef struct {
 
     ngx_uint_t               nbuckets;  /* a power of 2 */
     ngx_smtp_zone_login_t   *logins;    /* WAYS for each bucket */
+
+    void                    *tables[NGX_SMTP_ZONE_TABLES];
 } ngx_smtp_zone_sh_t;
 
 
@@ -74,7 +76,6 @@ typedef struct {
 static ngx_int_t ngx_smtp_zone_init(ngx_shm_zone_t *shm_zone, void *data);
 static void ngx_smtp_zone_fold_locked(ngx_smtp_zone_sh_t *sh,
     ngx_smtp_slot_t *slot);
-static ngx_uint_t ngx_smtp_zone_is_dead(ngx_pid_t pid);
 static ngx_smtp_zone_login_t *ngx_smtp_zone_bucket(ngx_smtp_zone_sh_t *sh,
     u_char *key);
 static ngx_int_t ngx_smtp_zone_hashing_take_locked(
@@ -385,10 +386,49 @@ ngx_smtp_zone_fold_locked(ngx_smtp_zone_sh_t *sh, ngx_smtp_slot_t *slot)
 }
 
 
-static ngx_uint_t
+ngx_uint_t
 ngx_smtp_zone_is_dead(ngx_pid_t pid)
 {
     return kill(pid, 0) == -1 && ngx_errno == NGX_ESRCH;
+}
+
+
+void
+ngx_smtp_zone_lock(ngx_shm_zone_t *shm_zone)
+{
+    ngx_smtp_zone_t  *zone;
+
+    zone = shm_zone->data;
+
+    ngx_shmtx_lock(&zone->shpool->mutex);
+}
+
+
+void
+ngx_smtp_zone_unlock(ngx_shm_zone_t *shm_zone)
+{
+    ngx_smtp_zone_t  *zone;
+
+    zone = shm_zone->data;
+
+    ngx_shmtx_unlock(&zone->shpool->mutex);
+}
+
+
+void *
+ngx_smtp_zone_table(ngx_shm_zone_t *shm_zone, ngx_uint_t id, size_t size)
+{
+    void             **table;
+    ngx_smtp_zone_t   *zone;
+
+    zone = shm_zone->data;
+    table = &zone->sh->tables[id];
+
+    if (*table == NULL) {
+        *table = ngx_slab_calloc_locked(zone->shpool, size);
+    }
+
+    return *table;
 }
 
 

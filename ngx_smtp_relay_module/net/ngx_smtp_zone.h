@@ -30,6 +30,14 @@
 #define NGX_SMTP_ZONE_KEY_LEN       32
 
 
+/* tables of other files, see ngx_smtp_zone_table() */
+typedef enum {
+    NGX_SMTP_ZONE_BACKENDS = 0,     /* ngx_smtp_backend.c */
+    NGX_SMTP_ZONE_VERIFIED,         /* ngx_smtp_verified.c */
+    NGX_SMTP_ZONE_TABLES
+} ngx_smtp_zone_table_e;
+
+
 /* totals: a worker that ends leaves them behind */
 typedef enum {
     NGX_SMTP_COUNT_SESSIONS = 0,    /* sessions ever started */
@@ -146,6 +154,19 @@ void ngx_smtp_zone_login_put(ngx_shm_zone_t *zone, u_char *key,
 ngx_int_t ngx_smtp_zone_hashing_take(ngx_shm_zone_t *zone, ngx_str_t *addr,
     ngx_uint_t *ticket);
 void ngx_smtp_zone_hashing_give(ngx_shm_zone_t *zone, ngx_uint_t ticket);
+
+/*
+ * Tables of other files of net/.  A table is a piece of zeroed memory that is
+ * made when it is first asked for, and kept by reloads; its size must not
+ * depend on anything but the size of the zone.  NULL: there is no room.  To be
+ * called, and the table used, between lock and unlock.
+ */
+void ngx_smtp_zone_lock(ngx_shm_zone_t *zone);
+void ngx_smtp_zone_unlock(ngx_shm_zone_t *zone);
+void *ngx_smtp_zone_table(ngx_shm_zone_t *zone, ngx_uint_t id, size_t size);
+
+/* 1 if there is no process of that id. */
+ngx_uint_t ngx_smtp_zone_is_dead(ngx_pid_t pid);
 
 
 #endif /* _NGX_SMTP_ZONE_H_INCLUDED_ */

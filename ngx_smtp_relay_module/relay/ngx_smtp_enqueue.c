@@ -40,6 +40,7 @@ typedef struct {
 
 
 static ngx_int_t ngx_smtp_enqueue_open(ngx_smtp_transaction_t *txn);
+static ngx_uint_t ngx_smtp_enqueue_extensions(void *conf);
 static ngx_int_t ngx_smtp_enqueue_rcpt(ngx_smtp_transaction_t *txn,
     ngx_smtp_rcpt_t *rcpt);
 static ngx_int_t ngx_smtp_enqueue_body(ngx_smtp_transaction_t *txn);
@@ -60,7 +61,7 @@ ngx_smtp_sink_t  ngx_smtp_enqueue_sink = {
     ngx_smtp_enqueue_body,
     ngx_smtp_enqueue_commit,
     ngx_smtp_enqueue_abort,
-    1
+    ngx_smtp_enqueue_extensions
 };
 
 
@@ -297,4 +298,11 @@ ngx_smtp_enqueue_refuse(ngx_smtp_transaction_t *txn, ngx_int_t rc)
                                      : NGX_SMTP_REPLY_IO_ERROR;
 
     return NGX_ERROR;
+}
+
+
+static ngx_uint_t
+ngx_smtp_enqueue_extensions(void *conf)
+{
+    return NGX_SMTP_EXTENSION_SMTPUTF8|NGX_SMTP_EXTENSION_DSN;
 }

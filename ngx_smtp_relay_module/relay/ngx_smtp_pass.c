@@ -20,6 +20,7 @@
 #include <ngx_event.h>
 #include <ngx_stream.h>
 
+#include "ngx_smtp_health.h"
 #include "ngx_smtp_reply.h"
 #include "ngx_smtp_pass_private.h"
 
@@ -34,6 +35,7 @@ static ngx_int_t ngx_smtp_pass_rcpt(ngx_smtp_transaction_t *txn,
 static ngx_int_t ngx_smtp_pass_take(ngx_smtp_transaction_t *txn);
 static ngx_int_t ngx_smtp_pass_commit(ngx_smtp_transaction_t *txn);
 static void ngx_smtp_pass_abort(ngx_smtp_transaction_t *txn);
+static ngx_uint_t ngx_smtp_pass_extensions(void *conf);
 static ngx_int_t ngx_smtp_pass_refuse(ngx_smtp_transaction_t *txn,
     ngx_uint_t id);
 static void ngx_smtp_pass_mail(ngx_smtp_pass_t *ps);
@@ -54,7 +56,7 @@ ngx_smtp_sink_t  ngx_smtp_pass_sink = {
     ngx_smtp_pass_take,
     ngx_smtp_pass_commit,
     ngx_smtp_pass_abort,
-    0
+    ngx_smtp_pass_extensions
 };
 
 
@@ -225,6 +227,19 @@ ngx_smtp_pass_abort(ngx_smtp_transaction_t *txn)
 }
 
 
+static ngx_uint_t
+ngx_smtp_pass_extensions(void *conf)
+{
+    ngx_smtp_pass_conf_t *pass = conf;
+
+    if (pass->extensions == NGX_CONF_BITMASK_SET) {
+        return ngx_smtp_health_extensions(pass);
+    }
+
+    return pass->extensions;
+}
+
+
 static ngx_int_t
 ngx_smtp_pass_refuse(ngx_smtp_transaction_t *txn, ngx_uint_t id)
 {
@@ -368,6 +383,11 @@ ngx_smtp_pass_ready(ngx_smtp_pass_t *ps)
     ps->begun = 0;
 
     ngx_smtp_pass_alive(ps);
+
+    if (!ps->conn->reused) {
+        ngx_smtp_health_learn(ps->conf, ps->sockaddr, ps->socklen,
+                              &ps->conn->client.caps);
+    }
 
     return ngx_smtp_client_mail(&ps->conn->client, &ps->tx);
 }

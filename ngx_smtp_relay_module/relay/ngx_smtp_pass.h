@@ -29,6 +29,7 @@
 #include <ngx_event.h>
 #include <ngx_stream.h>
 
+#include "ngx_smtp_backend.h"
 #include "ngx_smtp_transaction.h"
 #include "ngx_smtp_relay.h"
 
@@ -45,6 +46,9 @@
 #define NGX_SMTP_PASS_SSL_STARTTLS  1
 #define NGX_SMTP_PASS_SSL_ON        2
 
+/* smtp_pass_extensions off; the others are NGX_SMTP_EXTENSION_* */
+#define NGX_SMTP_PASS_EXTENSIONS_OFF  0x0100
+
 /* defaults; times in ms */
 #define NGX_SMTP_PASS_BUFFER_SIZE         (1024 * 1024)
 #define NGX_SMTP_PASS_CONNECT_TIMEOUT     10000
@@ -55,6 +59,11 @@
 #define NGX_SMTP_PASS_KEEPALIVE_TIMEOUT   60000
 #define NGX_SMTP_PASS_KEEPALIVE_TIME      3600000
 #define NGX_SMTP_PASS_KEEPALIVE_MESSAGES  1000
+#define NGX_SMTP_HEALTH_INTERVAL          5000
+#define NGX_SMTP_HEALTH_TIMEOUT           5000
+
+
+typedef struct ngx_smtp_health_s  ngx_smtp_health_t;
 
 
 /* of a server{} block; made and checked by the module, in the cycle's pool */
@@ -91,6 +100,22 @@ typedef struct {
     ngx_flag_t                       xclient;
     ngx_str_t                        user;        /* smtp_pass_auth; empty: */
     ngx_str_t                        password;    /* none */
+
+    /*
+     * smtp_pass_extensions: NGX_CONF_BITMASK_SET alone: what the backends
+     * offer, if they are known; see ngx_smtp_health.h
+     */
+    ngx_uint_t                       extensions;
+
+    ngx_msec_t                       health_interval; /* 0: no checks */
+    ngx_msec_t                       health_timeout;
+    ngx_uint_t                       health_fails;
+    ngx_uint_t                       health_passes;
+
+    /* of this worker, see ngx_smtp_health.h */
+    ngx_smtp_health_t               *health;      /* NULL: no checks */
+    ngx_smtp_backend_t              *backends;
+    ngx_uint_t                       nbackends;
 
     /* of this worker: idle connections, the last used one first */
     ngx_queue_t                      idle;

@@ -21,6 +21,7 @@
 
 #include "ngx_smtp_enqueue.h"
 #include "ngx_smtp_eval.h"
+#include "ngx_smtp_health.h"
 #include "ngx_smtp_reply.h"
 #include "ngx_smtp_pass_private.h"
 
@@ -28,6 +29,8 @@
 static ngx_int_t ngx_smtp_pass_resolve(ngx_smtp_pass_t *ps, ngx_str_t *value);
 static ngx_int_t ngx_smtp_pass_pick(ngx_smtp_pass_t *ps);
 static ngx_int_t ngx_smtp_pass_balance(ngx_smtp_pass_t *ps);
+static ngx_int_t ngx_smtp_pass_get(ngx_smtp_pass_t *ps,
+    ngx_peer_connection_t *pc);
 static ngx_int_t ngx_smtp_pass_identity(ngx_smtp_pass_t *ps);
 static ngx_int_t ngx_smtp_pass_xclient(ngx_smtp_pass_t *ps);
 static void ngx_smtp_pass_connect(ngx_smtp_pass_t *ps, ngx_uint_t fresh);
@@ -280,7 +283,7 @@ ngx_smtp_pass_balance(ngx_smtp_pass_t *ps)
         }
     }
 
-    if (pc->get(pc, pc->data) != NGX_OK) {
+    if (ngx_smtp_pass_get(ps, pc) != NGX_OK) {
         ngx_log_error(NGX_LOG_ERR, txn->log, 0,
                       "no live upstreams for \"smtp_pass %V\"",
                       &ps->conf->target);
@@ -302,6 +305,41 @@ ngx_smtp_pass_balance(ngx_smtp_pass_t *ps)
     }
 
     return NGX_OK;
+}
+
+
+/*
+ * What the balancer gives, less what is known to be down: that is no try.  One
+ * server alone is given again and again, hence the bound.
+ */
+
+static ngx_int_t
+ngx_smtp_pass_get(ngx_smtp_pass_t *ps, ngx_peer_connection_t *pc)
+{
+    ngx_uint_t             n, tries;
+    ngx_smtp_pass_conf_t  *conf;
+
+    conf = ps->conf;
+
+    for (n = 0; n <= conf->nbackends; n++) {
+
+        if (pc->get(pc, pc->data) != NGX_OK) {
+            return NGX_DECLINED;
+        }
+
+        if (!ngx_smtp_health_down(conf, pc->sockaddr, pc->socklen)) {
+            return NGX_OK;
+        }
+
+        ngx_log_debug1(NGX_LOG_DEBUG_STREAM, ps->txn->log, 0,
+                       "smtp pass skips %V: down", pc->name);
+
+        tries = pc->tries;
+        pc->free(pc, pc->data, 0);
+        pc->tries = tries;
+    }
+
+    return NGX_DECLINED;
 }
 
 

@@ -71,12 +71,17 @@ ngx_smtp_command_helo(ngx_smtp_session_t *s, ngx_smtp_command_t *cmd)
     ngx_smtp_session_end_transaction(s);
     ngx_smtp_rules_accept(&s->rules, cmd->verb);
 
+    conf = ngx_smtp_session_conf(s);
+
+    /* what a client was offered it may use: it may change meanwhile */
+
+    s->extensions = conf->sink->extensions(conf->sink_conf);
+
     if (cmd->verb == NGX_SMTP_VERB_EHLO) {
         ngx_smtp_session_ehlo(s);
         return NGX_OK;
     }
 
-    conf = ngx_smtp_session_conf(s);
     ngx_smtp_session_reply(s, NGX_SMTP_REPLY_HELO, &conf->hostname);
 
     return NGX_OK;
@@ -110,12 +115,12 @@ ngx_smtp_session_ehlo(ngx_smtp_session_t *s)
         ngx_smtp_session_reply_line(s, 250, NULL, &keywords[i], 1);
     }
 
-    if (conf->sink->dsn || (conf->extensions & NGX_SMTP_EXTENSION_DSN)) {
+    if (s->extensions & NGX_SMTP_EXTENSION_DSN) {
         ngx_str_set(&line, "DSN");
         ngx_smtp_session_reply_line(s, 250, NULL, &line, 1);
     }
 
-    if (conf->extensions & NGX_SMTP_EXTENSION_SMTPUTF8) {
+    if (s->extensions & NGX_SMTP_EXTENSION_SMTPUTF8) {
         ngx_str_set(&line, "SMTPUTF8");
         ngx_smtp_session_reply_line(s, 250, NULL, &line, 1);
     }
@@ -173,7 +178,7 @@ ngx_smtp_command_mail(ngx_smtp_session_t *s, ngx_smtp_command_t *cmd)
     rc = ngx_smtp_mail_parse(&cmd->arg, 0, &path, &envelope, &bad);
 
     if (rc == NGX_OK && envelope.smtputf8
-        && !(conf->extensions & NGX_SMTP_EXTENSION_SMTPUTF8))
+        && !(s->extensions & NGX_SMTP_EXTENSION_SMTPUTF8))
     {
         rc = NGX_SMTP_REPLY_UNKNOWN_PARAM;
         ngx_str_set(&bad, "SMTPUTF8");

@@ -31,10 +31,6 @@
 #define NGX_SMTP_STARTTLS_ON        1
 #define NGX_SMTP_STARTTLS_REQUIRED  2
 
-/* offered in EHLO if the sink can have it */
-#define NGX_SMTP_EXTENSION_SMTPUTF8  0x0002
-#define NGX_SMTP_EXTENSION_DSN       0x0004    /* if the sink has it not */
-
 #define NGX_SMTP_BARE_REJECT        0
 #define NGX_SMTP_BARE_NORMALIZE     1
 
@@ -75,7 +71,6 @@ typedef struct {
 
     ngx_smtp_sink_t             *sink;
     void                        *sink_conf;
-    ngx_uint_t                   extensions;  /* NGX_SMTP_EXTENSION_* */
 
     ngx_smtp_transaction_pt      log_handler;     /* NULL: no smtp_log */
     void                        *logs;            /* the module's */

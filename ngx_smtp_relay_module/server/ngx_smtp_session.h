@@ -105,6 +105,7 @@ struct ngx_smtp_session_s {
     ngx_uint_t                errors;
     ngx_uint_t                idle_commands;
     ngx_uint_t                transactions;
+    ngx_uint_t                extensions; /* at the last EHLO or HELO */
 
     unsigned                  waiting:1;      /* for an answer: no reading */
     unsigned                  answered:1;     /* it came: see awaited */
