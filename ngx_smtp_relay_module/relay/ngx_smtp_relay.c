@@ -36,6 +36,9 @@
 /* deliveries at a time that only give an expired message up, per queue */
 #define NGX_SMTP_RELAY_EXPIRING  4
 
+/* between two looks for expired messages while a site is dead, s */
+#define NGX_SMTP_RELAY_PATROL    10
+
 /* the timer looks at the wall clock at least so often, s */
 #define NGX_SMTP_RELAY_LOOK      60
 
@@ -61,7 +64,7 @@ static void ngx_smtp_relay_timer_handler(ngx_event_t *ev);
 static void ngx_smtp_relay_wake_handler(ngx_event_t *ev);
 static void ngx_smtp_relay_run(ngx_smtp_relay_t *relay);
 static time_t ngx_smtp_route_run(ngx_smtp_route_t *route);
-static void ngx_smtp_route_expire(ngx_smtp_route_t *route);
+static time_t ngx_smtp_route_expire(ngx_smtp_route_t *route, time_t wait);
 static time_t ngx_smtp_relay_key(ngx_smtp_relay_t *relay, time_t due);
 static void ngx_smtp_relay_clock(ngx_smtp_relay_t *relay);
 static ngx_uint_t ngx_smtp_route_expired(ngx_smtp_route_t *route,
@@ -574,8 +577,7 @@ ngx_smtp_route_run(ngx_smtp_route_t *route)
         }
 
         if (rc == NGX_DECLINED) {
-            ngx_smtp_route_expire(route);
-            return ngx_max(until - now, 1);
+            return ngx_smtp_route_expire(route, until - now);
         }
 
         d = ngx_smtp_route_next(route);
@@ -625,27 +627,34 @@ ngx_smtp_route_next(ngx_smtp_route_t *route)
 
 
 /*
- * The site is dead: messages at the front of the schedule that have expired
- * are given up, and senders are told of a delay.
+ * The site is dead: of the messages that are due those that have expired are
+ * given up, and senders are told of a delay.  Others go behind all that are
+ * due, so that everyone's turn comes, BATCH at a time.  wait is the time till
+ * the next probe; returns when to look again.
  */
 
-static void
-ngx_smtp_route_expire(ngx_smtp_route_t *route)
+static time_t
+ngx_smtp_route_expire(ngx_smtp_route_t *route, time_t wait)
 {
+    time_t               now;
     ngx_uint_t           n, what;
     ngx_rbtree_node_t   *node;
     ngx_smtp_report_t   *r;
     ngx_smtp_message_t  *m;
+
+    now = ngx_smtp_relay_steady(route->relay);
 
     for (n = 0; n < NGX_SMTP_RELAY_BATCH; n++) {
 
         node = ngx_smtp_due_first(&route->due);
 
         if (node == NULL || route->expiring >= NGX_SMTP_RELAY_EXPIRING
-            || ngx_smtp_due_at(node) > ngx_smtp_relay_steady(route->relay))
+            || ngx_smtp_due_at(node) > now)
         {
-            return;
+            return ngx_max(ngx_min(wait, NGX_SMTP_RELAY_PATROL), 1);
         }
+
+        ngx_smtp_due_remove(&route->due, node);
 
         m = ngx_smtp_route_item(node, &r);
 
@@ -656,13 +665,14 @@ ngx_smtp_route_expire(ngx_smtp_route_t *route)
             what = NGX_SMTP_DELIVERY_WARN;
 
         } else {
-            return;
+            ngx_smtp_due_insert(&route->due, node, now + 1);
+            continue;
         }
-
-        ngx_smtp_due_remove(&route->due, node);
 
         (void) ngx_smtp_route_begin(route, node, what);
     }
+
+    return 1;
 }
 
 
