@@ -89,7 +89,7 @@ for my $directive (qw/ smtp_hostname smtp_starttls smtp_auth
 
 for my $directive (qw/ spool spool_segment_size spool_min_free spool_memory
     hostname next_hop bind tls tls_name retry expire report_queue bounce_size
-    connect_timeout max_connections /)
+    connect_timeout max_connections max_messages max_size /)
 {
     try_values("queue: $directive", sub {
         my %lines = (spool => '%%DIR%%/spool', next_hop => '127.0.0.1:25',

@@ -23,6 +23,7 @@
 #define NGX_SMTP_QUEUE_EXPIRE        (5 * 24 * 3600)
 #define NGX_SMTP_QUEUE_SEGMENT       (64 * 1024 * 1024)
 #define NGX_SMTP_QUEUE_MEMORY        (64 * 1024 * 1024)
+#define NGX_SMTP_QUEUE_INODES        100
 #define NGX_SMTP_QUEUE_MIN_SEGMENT   (1024 * 1024)
 #define NGX_SMTP_QUEUE_MAX_SEGMENT   (1024 * 1024 * 1024)
 
@@ -34,6 +35,7 @@ typedef struct {
     ngx_str_t                report;
     size_t                   segment_size;
     off_t                    min_free;
+    ngx_uint_t               min_inodes;
     size_t                   memory;
     u_char                  *file;
     ngx_uint_t               line;
@@ -47,6 +49,8 @@ static char *ngx_smtp_queue_next_hop(ngx_conf_t *cf, ngx_command_t *cmd,
 static char *ngx_smtp_queue_retry(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_smtp_queue_spool(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_smtp_queue_min_free(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_smtp_queue_bind(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
@@ -94,10 +98,10 @@ static ngx_command_t  ngx_smtp_queue_commands[] = {
       NULL },
 
     { ngx_string("spool_min_free"),
-      NGX_CONF_TAKE1,
-      ngx_conf_set_off_slot,
+      NGX_CONF_TAKE12,
+      ngx_smtp_queue_min_free,
       0,
-      offsetof(ngx_smtp_queue_block_t, min_free),
+      0,
       NULL },
 
     { ngx_string("spool_memory"),
@@ -226,12 +230,26 @@ static ngx_command_t  ngx_smtp_queue_commands[] = {
       offsetof(ngx_smtp_queue_conf_t, max_connections),
       &ngx_smtp_queue_count_bounds },
 
+    { ngx_string("max_connection_messages"),
+      NGX_CONF_TAKE1,
+      ngx_conf_set_num_slot,
+      0,
+      offsetof(ngx_smtp_queue_conf_t, connection_messages),
+      &ngx_smtp_queue_count_bounds },
+
     { ngx_string("max_messages"),
       NGX_CONF_TAKE1,
       ngx_conf_set_num_slot,
       0,
       offsetof(ngx_smtp_queue_conf_t, max_messages),
-      &ngx_smtp_queue_count_bounds },
+      NULL },
+
+    { ngx_string("max_size"),
+      NGX_CONF_TAKE1,
+      ngx_conf_set_off_slot,
+      0,
+      offsetof(ngx_smtp_queue_conf_t, max_size),
+      NULL },
 
     { ngx_string("max_recipients"),
       NGX_CONF_TAKE1,
@@ -322,11 +340,14 @@ ngx_smtp_queue_unset(ngx_smtp_queue_block_t *b)
     q->data_timeout = NGX_CONF_UNSET_MSEC;
     q->idle_timeout = NGX_CONF_UNSET_MSEC;
     q->max_connections = NGX_CONF_UNSET_UINT;
+    q->connection_messages = NGX_CONF_UNSET_UINT;
     q->max_messages = NGX_CONF_UNSET_UINT;
+    q->max_size = NGX_CONF_UNSET;
     q->max_rcpts = NGX_CONF_UNSET_UINT;
 
     b->segment_size = NGX_CONF_UNSET_SIZE;
     b->min_free = NGX_CONF_UNSET;
+    b->min_inodes = NGX_CONF_UNSET_UINT;
     b->memory = NGX_CONF_UNSET_SIZE;
 }
 
@@ -371,7 +392,10 @@ ngx_smtp_queue_defaults(ngx_conf_t *cf, ngx_smtp_queue_block_t *b)
     ngx_conf_init_msec_value(q->idle_timeout, NGX_SMTP_RELAY_IDLE_TIMEOUT);
     ngx_conf_init_uint_value(q->max_connections,
                              NGX_SMTP_RELAY_MAX_CONNECTIONS);
-    ngx_conf_init_uint_value(q->max_messages, NGX_SMTP_RELAY_MAX_MESSAGES);
+    ngx_conf_init_uint_value(q->connection_messages,
+                             NGX_SMTP_RELAY_MAX_MESSAGES);
+    ngx_conf_init_uint_value(q->max_messages, 0);
+    ngx_conf_init_value(q->max_size, 0);
     ngx_conf_init_uint_value(q->max_rcpts, NGX_SMTP_RELAY_MAX_RCPTS);
 
     if (q->retry.elts == NULL) {
@@ -550,6 +574,51 @@ ngx_smtp_queue_retry(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
+/* spool_min_free SIZE [inodes=NUMBER] */
+
+static char *
+ngx_smtp_queue_min_free(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_smtp_queue_block_t *b = conf;
+
+    ngx_int_t   n;
+    ngx_str_t  *value;
+
+    if (b->min_free != NGX_CONF_UNSET) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    b->min_free = ngx_parse_offset(&value[1]);
+
+    if (b->min_free == NGX_ERROR) {
+        return "invalid value";
+    }
+
+    if (cf->args->nelts == 2) {
+        return NGX_CONF_OK;
+    }
+
+    n = NGX_ERROR;
+
+    if (ngx_strncmp(value[2].data, "inodes=", 7) == 0) {
+        n = ngx_atoi(value[2].data + 7, value[2].len - 7);
+    }
+
+    if (n == NGX_ERROR) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid parameter \"%V\", must be "
+                           "\"inodes=number\"", &value[2]);
+        return NGX_CONF_ERROR;
+    }
+
+    b->min_inodes = n;
+
+    return NGX_CONF_OK;
+}
+
+
 static char *
 ngx_smtp_queue_bind(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
@@ -655,6 +724,10 @@ ngx_smtp_conf_init_queues(ngx_conf_t *cf, ngx_smtp_main_conf_t *smcf)
             sc[i]->min_free = 2 * (off_t) sc[i]->segment_size;
         }
 
+        if (sc[i]->min_inodes == NGX_CONF_UNSET_UINT) {
+            sc[i]->min_inodes = NGX_SMTP_QUEUE_INODES;
+        }
+
         if (ngx_smtp_queue_check_store(cf, smcf, sc[i]) != NGX_OK) {
             return NGX_CONF_ERROR;
         }
@@ -705,6 +778,7 @@ ngx_smtp_queue_store(ngx_conf_t *cf, ngx_smtp_main_conf_t *smcf,
         sc->pool = smcf->commit_pool;
         sc->segment_size = NGX_CONF_UNSET_SIZE;
         sc->min_free = NGX_CONF_UNSET;
+        sc->min_inodes = NGX_CONF_UNSET_UINT;
         sc->memory = NGX_CONF_UNSET_SIZE;
     }
 
@@ -721,6 +795,9 @@ ngx_smtp_queue_store(ngx_conf_t *cf, ngx_smtp_main_conf_t *smcf,
          && b->segment_size != sc->segment_size)
         || (b->min_free != NGX_CONF_UNSET && sc->min_free != NGX_CONF_UNSET
             && b->min_free != sc->min_free)
+        || (b->min_inodes != NGX_CONF_UNSET_UINT
+            && sc->min_inodes != NGX_CONF_UNSET_UINT
+            && b->min_inodes != sc->min_inodes)
         || (b->memory != NGX_CONF_UNSET_SIZE
             && sc->memory != NGX_CONF_UNSET_SIZE && b->memory != sc->memory))
     {
@@ -735,6 +812,10 @@ ngx_smtp_queue_store(ngx_conf_t *cf, ngx_smtp_main_conf_t *smcf,
 
     if (sc->min_free == NGX_CONF_UNSET) {
         sc->min_free = b->min_free;
+    }
+
+    if (sc->min_inodes == NGX_CONF_UNSET_UINT) {
+        sc->min_inodes = b->min_inodes;
     }
 
     return NGX_CONF_OK;

@@ -413,6 +413,7 @@ ngx_smtp_status_totals(ngx_smtp_status_conf_t *conf, ngx_smtp_status_t *s,
     ngx_smtp_status_worker_t  *w;
 
     ngx_memzero(counts, sizeof(counts));
+    ngx_memzero(gauges, sizeof(gauges));
 
     if (conf->zone) {
         ngx_smtp_zone_totals(conf->zone, counts, gauges);
@@ -425,6 +426,15 @@ ngx_smtp_status_totals(ngx_smtp_status_conf_t *conf, ngx_smtp_status_t *s,
     for (i = 0; i < NGX_SMTP_COUNTS; i++) {
         ngx_smtp_json_count(j, (char *) ngx_smtp_count_names[i].data,
                             counts[i]);
+    }
+
+    ngx_smtp_json_raw(j, "}");
+    ngx_smtp_json_key(j, "now");
+    ngx_smtp_json_raw(j, "{");
+
+    for (i = 0; i < NGX_SMTP_GAUGES; i++) {
+        ngx_smtp_json_count(j, (char *) ngx_smtp_gauge_names[i].data,
+                            gauges[i]);
     }
 
     ngx_smtp_json_raw(j, "}");

@@ -28,6 +28,8 @@ static ngx_int_t ngx_smtp_worker_start(ngx_cycle_t *cycle,
 static ngx_int_t ngx_smtp_worker_health(ngx_cycle_t *cycle,
     ngx_smtp_main_conf_t *smcf);
 static void ngx_smtp_worker_health_stop(ngx_smtp_main_conf_t *smcf);
+static ngx_int_t ngx_smtp_worker_usage(ngx_cycle_t *cycle,
+    ngx_smtp_main_conf_t *smcf);
 static ngx_int_t ngx_smtp_worker_watch(ngx_cycle_t *cycle,
     ngx_smtp_main_conf_t *smcf);
 static void ngx_smtp_worker_leave(ngx_event_t *rev);
@@ -85,6 +87,10 @@ ngx_smtp_worker_start(ngx_cycle_t *cycle, ngx_smtp_main_conf_t *smcf)
     ngx_smtp_loop_start(cycle->log);
     ngx_smtp_task_init_worker();
     ngx_smtp_zone_init_worker(smcf->zone, cycle->log);
+
+    if (ngx_smtp_worker_usage(cycle, smcf) != NGX_OK) {
+        return NGX_ERROR;
+    }
 
     conf = smcf->ctx->srv_conf[ngx_smtp_relay_module.ctx_index];
 
@@ -173,6 +179,65 @@ ngx_smtp_worker_health_stop(ngx_smtp_main_conf_t *smcf)
     for (i = 0; i < smcf->passes.nelts; i++) {
         ngx_smtp_health_stop(pass[i]);
     }
+}
+
+
+/* Where the stores count their mail, for this and other processes. */
+
+static ngx_int_t
+ngx_smtp_worker_usage(ngx_cycle_t *cycle, ngx_smtp_main_conf_t *smcf)
+{
+    ngx_str_t               **names, *name;
+    ngx_uint_t                i, k;
+    ngx_smtp_usage_t         *usage;
+    ngx_smtp_queue_conf_t   **q;
+    ngx_smtp_store_conf_t   **sc;
+
+    q = smcf->queues.elts;
+    sc = smcf->stores.elts;
+
+    if (smcf->queues.nelts == 0) {
+        return NGX_OK;
+    }
+
+    names = ngx_palloc(cycle->pool, smcf->queues.nelts * sizeof(ngx_str_t *));
+    if (names == NULL) {
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i < smcf->queues.nelts; i++) {
+        names[i] = &q[i]->name;
+    }
+
+    usage = ngx_smtp_zone_usage(names, smcf->queues.nelts, cycle->log);
+    if (usage == NULL) {
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i < smcf->queues.nelts; i++) {
+        q[i]->usage = &usage[i];
+    }
+
+    for (i = 0; i < smcf->stores.nelts; i++) {
+
+        sc[i]->commits = &ngx_smtp_slot->counts[NGX_SMTP_COUNT_COMMITS];
+
+        sc[i]->usage = ngx_palloc(cycle->pool, (sc[i]->queues.nelts + 1)
+                                               * sizeof(ngx_smtp_usage_t *));
+        if (sc[i]->usage == NULL) {
+            return NGX_ERROR;
+        }
+
+        name = sc[i]->queues.elts;
+
+        for (k = 0; k < sc[i]->queues.nelts; k++) {
+            sc[i]->usage[k] = ngx_smtp_conf_find_queue(smcf, &name[k])->usage;
+        }
+
+        sc[i]->usage[k] = &usage[smcf->queues.nelts];
+    }
+
+    return NGX_OK;
 }
 
 

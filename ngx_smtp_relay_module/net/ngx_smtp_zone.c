@@ -12,7 +12,7 @@
  */
 
 
-#include "ngx_smtp_zone.h"
+#include "ngx_smtp_zone_private.h"
 
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -21,60 +21,13 @@
 
 
 #define NGX_SMTP_ZONE_SLOTS         256
-#define NGX_SMTP_ZONE_HASHING       64
 #define NGX_SMTP_ZONE_HASHING_TIME  120000
 #define NGX_SMTP_ZONE_WAYS          4
 #define NGX_SMTP_ZONE_INPUT         2048    /* of the cache key */
 
 
-typedef struct {
-    u_char               key[NGX_SMTP_ZONE_KEY_LEN];
-    ngx_msec_t           expires;       /* of ngx_current_msec */
-    ngx_uint_t           used;
-} ngx_smtp_zone_login_t;
-
-
-/* a hash being computed */
-typedef struct {
-    ngx_pid_t            pid;           /* 0: free */
-    ngx_uint_t           seq;
-    ngx_msec_t           started;
-    size_t               len;
-    u_char               addr[NGX_SOCKADDR_STRLEN];
-} ngx_smtp_zone_ticket_t;
-
-
-typedef struct {
-    ngx_uint_t               seq;
-    ngx_smtp_zone_ticket_t   tickets[NGX_SMTP_ZONE_HASHING];
-} ngx_smtp_zone_hashing_t;
-
-
-typedef struct {
-    u_char                   key[NGX_SMTP_ZONE_KEY_LEN];
-    ngx_atomic_uint_t        generation;
-    ngx_atomic_uint_t        counts[NGX_SMTP_COUNTS];   /* of the ended */
-
-    ngx_smtp_zone_hashing_t  hashing;
-
-    ngx_uint_t               nslots;
-    ngx_smtp_slot_t         *slots;
-
-    ngx_uint_t               nbuckets;  /* a power of 2 */
-    ngx_smtp_zone_login_t   *logins;    /* WAYS for each bucket */
-
-    void                    *tables[NGX_SMTP_ZONE_TABLES];
-} ngx_smtp_zone_sh_t;
-
-
-typedef struct {
-    ngx_smtp_zone_sh_t      *sh;
-    ngx_slab_pool_t         *shpool;
-} ngx_smtp_zone_t;
-
-
 static ngx_int_t ngx_smtp_zone_init(ngx_shm_zone_t *shm_zone, void *data);
-static void ngx_smtp_zone_fold_locked(ngx_smtp_zone_sh_t *sh,
+static void ngx_smtp_zone_fold_locked(ngx_smtp_zone_t *zone,
     ngx_smtp_slot_t *slot);
 static ngx_smtp_zone_login_t *ngx_smtp_zone_bucket(ngx_smtp_zone_sh_t *sh,
     u_char *key);
@@ -107,7 +60,7 @@ ngx_str_t  ngx_smtp_count_names[] = {
 
 
 ngx_str_t  ngx_smtp_gauge_names[] = {
-    ngx_string("sessions_now"),
+    ngx_string("sessions"),
     ngx_string("queued"),
     ngx_string("held"),
     ngx_string("outbound")
@@ -116,9 +69,9 @@ ngx_str_t  ngx_smtp_gauge_names[] = {
 
 static ngx_smtp_slot_t           ngx_smtp_slot_private;
 static ngx_smtp_zone_hashing_t   ngx_smtp_zone_hashing_private;
-static ngx_smtp_zone_t          *ngx_smtp_slot_zone;
 
 ngx_smtp_slot_t                 *ngx_smtp_slot = &ngx_smtp_slot_private;
+ngx_smtp_zone_t                 *ngx_smtp_slot_zone;
 
 
 ngx_shm_zone_t *
@@ -262,7 +215,7 @@ ngx_smtp_zone_init_worker(ngx_shm_zone_t *shm_zone, ngx_log_t *log)
         if (s->pid == (ngx_atomic_uint_t) ngx_pid
             || (s->pid && ngx_smtp_zone_is_dead(s->pid)))
         {
-            ngx_smtp_zone_fold_locked(sh, s);
+            ngx_smtp_zone_fold_locked(zone, s);
         }
 
         if (s->pid == 0 && slot == NULL) {
@@ -302,6 +255,8 @@ ngx_smtp_zone_exit_worker(void)
 {
     ngx_smtp_zone_t  *zone;
 
+    ngx_smtp_zone_usage_exit();
+
     zone = ngx_smtp_slot_zone;
 
     if (zone == NULL) {
@@ -310,12 +265,28 @@ ngx_smtp_zone_exit_worker(void)
 
     ngx_shmtx_lock(&zone->shpool->mutex);
 
-    ngx_smtp_zone_fold_locked(zone->sh, ngx_smtp_slot);
+    ngx_smtp_zone_fold_locked(zone, ngx_smtp_slot);
 
     ngx_shmtx_unlock(&zone->shpool->mutex);
 
     ngx_smtp_slot = &ngx_smtp_slot_private;
     ngx_smtp_slot_zone = NULL;
+}
+
+
+void
+ngx_smtp_count_message(ngx_uint_t code, off_t bytes)
+{
+    if (code < 300) {
+        ngx_smtp_count(NGX_SMTP_COUNT_ACCEPTED);
+        ngx_smtp_count_add(NGX_SMTP_COUNT_BYTES, bytes);
+
+    } else if (code < 500) {
+        ngx_smtp_count(NGX_SMTP_COUNT_TEMPFAILED);
+
+    } else {
+        ngx_smtp_count(NGX_SMTP_COUNT_REJECTED);
+    }
 }
 
 
@@ -365,6 +336,8 @@ ngx_smtp_zone_totals(ngx_shm_zone_t *shm_zone, ngx_atomic_uint_t *counts,
         for (k = 0; k < NGX_SMTP_GAUGES; k++) {
             gauges[k] += slot->gauges[k];
         }
+
+        ngx_smtp_zone_usage_gauges(slot, gauges);
     }
 
     ngx_shmtx_unlock(&zone->shpool->mutex);
@@ -374,13 +347,15 @@ ngx_smtp_zone_totals(ngx_shm_zone_t *shm_zone, ngx_atomic_uint_t *counts,
 /* what a worker counted stays, what it had is gone */
 
 static void
-ngx_smtp_zone_fold_locked(ngx_smtp_zone_sh_t *sh, ngx_smtp_slot_t *slot)
+ngx_smtp_zone_fold_locked(ngx_smtp_zone_t *zone, ngx_smtp_slot_t *slot)
 {
     ngx_uint_t  k;
 
     for (k = 0; k < NGX_SMTP_COUNTS; k++) {
-        sh->counts[k] += slot->counts[k];
+        zone->sh->counts[k] += slot->counts[k];
     }
+
+    ngx_smtp_zone_usage_free_locked(zone, slot);
 
     ngx_memzero(slot, sizeof(ngx_smtp_slot_t));
 }

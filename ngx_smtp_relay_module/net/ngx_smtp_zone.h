@@ -24,6 +24,8 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
+#include "ngx_smtp_usage.h"
+
 
 #define NGX_SMTP_ZONE_DEFAULT_SIZE  (4 * 1024 * 1024)
 #define NGX_SMTP_ZONE_MIN_SIZE      (512 * 1024)
@@ -64,8 +66,8 @@ typedef enum {
 /* what is now: a worker that ends takes them along */
 typedef enum {
     NGX_SMTP_GAUGE_SESSIONS = 0,
-    NGX_SMTP_GAUGE_QUEUED,          /* messages owned */
-    NGX_SMTP_GAUGE_HELD,            /* messages on hold */
+    NGX_SMTP_GAUGE_QUEUED,          /* messages owned; summed up from usage */
+    NGX_SMTP_GAUGE_HELD,            /* messages on hold; likewise */
     NGX_SMTP_GAUGE_OUTBOUND,        /* connections to next hops */
     NGX_SMTP_GAUGES
 } ngx_smtp_gauge_e;
@@ -80,6 +82,9 @@ typedef struct {
     ngx_atomic_t        generation; /* of the zone, never used twice */
     ngx_atomic_t        counts[NGX_SMTP_COUNTS];
     ngx_atomic_t        gauges[NGX_SMTP_GAUGES];
+    ngx_smtp_usage_t   *usage;      /* in the zone, as long as the slot; NULL:
+                                       the worker has no queues */
+    ngx_uint_t          nusage;
     u_char              pad[64];
 } ngx_smtp_slot_t;
 
@@ -97,6 +102,13 @@ extern ngx_str_t  ngx_smtp_gauge_names[];
 #define ngx_smtp_gauge_inc(id)      (void) (ngx_smtp_slot->gauges[id]++)
 #define ngx_smtp_gauge_dec(id)      (void) (ngx_smtp_slot->gauges[id]--)
 #define ngx_smtp_gauge_set(id, n)   (void) (ngx_smtp_slot->gauges[id] = (n))
+
+
+/*
+ * A message was answered at its end, with that code of SMTP; also one whose
+ * client did not wait for it.
+ */
+void ngx_smtp_count_message(ngx_uint_t code, off_t bytes);
 
 
 /*
@@ -126,6 +138,32 @@ ngx_uint_t ngx_smtp_zone_generation(void);
  */
 void ngx_smtp_zone_totals(ngx_shm_zone_t *zone, ngx_atomic_uint_t *counts,
     ngx_atomic_uint_t *gauges);
+
+
+/* -- ngx_smtp_zone_usage.c ------------------------------------------------ */
+
+/*
+ * init_process, after ngx_smtp_zone_init_worker(): the worker's usage of n
+ * queues, in the order of names, and behind them that of queues that are not
+ * configured: n + 1 elements that live until ngx_smtp_zone_exit_worker().
+ * Without a slot, or room in the zone, they are private and seen by nobody
+ * else, which is logged.  NULL: no memory.
+ */
+ngx_smtp_usage_t *ngx_smtp_zone_usage(ngx_str_t **names, ngx_uint_t n,
+    ngx_log_t *log);
+
+/*
+ * What all live workers of the zone have in the queue of usage[i], an element
+ * of what ngx_smtp_zone_usage() gave.  Of the others it may be as old as
+ * NGX_SMTP_ZONE_USAGE_AGE.
+ */
+#define NGX_SMTP_ZONE_USAGE_AGE  100     /* ms */
+
+void ngx_smtp_zone_usage_sum(ngx_smtp_usage_t *usage,
+    ngx_atomic_uint_t *messages, ngx_atomic_uint_t *bytes);
+
+
+/* -- ngx_smtp_zone.c, again ----------------------------------------------- */
 
 /*
  * Cache of verified logins (D10).  The key is an HMAC-SHA256 with a random key

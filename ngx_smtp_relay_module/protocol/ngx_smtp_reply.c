@@ -122,6 +122,8 @@ static const ngx_smtp_reply_t  ngx_smtp_replies[] = {
     ngx_smtp_reply_row(AUTH_ACTIVE, 503, "5.5.1", "Already authenticated"),
 
     ngx_smtp_reply_row(DISK_FULL, 452, "4.3.1", "Insufficient system storage"),
+    ngx_smtp_reply_row(QUEUE_FULL, 452, "4.3.1",
+                       "Mail queue is full, try again later"),
     ngx_smtp_reply_row(IO_ERROR, 451, "4.3.0", "Cannot store the message"),
     ngx_smtp_reply_row(INTERNAL, 451, "4.3.0", "Internal error"),
     ngx_smtp_reply_row(INTERNAL_CLOSE, 421, "4.3.0",

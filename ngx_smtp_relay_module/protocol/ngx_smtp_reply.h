@@ -105,6 +105,7 @@ typedef enum {
 
     /* storage and next hop */
     NGX_SMTP_REPLY_DISK_FULL,            /* 452 4.3.1 */
+    NGX_SMTP_REPLY_QUEUE_FULL,           /* 452 4.3.1 */
     NGX_SMTP_REPLY_IO_ERROR,             /* 451 4.3.0 */
     NGX_SMTP_REPLY_INTERNAL,             /* 451 4.3.0 e.g. no memory */
     NGX_SMTP_REPLY_INTERNAL_CLOSE,       /* 421 4.3.0 */

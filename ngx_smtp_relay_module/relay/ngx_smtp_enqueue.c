@@ -23,10 +23,14 @@
 
 #include "ngx_smtp_reply.h"
 #include "ngx_smtp_enqueue.h"
+#include "ngx_smtp_zone.h"
 
 
 /* what is collected before it is written to a large file */
 #define NGX_SMTP_ENQUEUE_PIECE  (256 * 1024)
+
+/* that a queue is full is logged at most so often, s */
+#define NGX_SMTP_ENQUEUE_FULL   60
 
 
 typedef struct {
@@ -35,6 +39,7 @@ typedef struct {
     ngx_smtp_large_t        *large;
     ngx_smtp_meta_t          meta;
     ngx_smtp_accept_t        accept;
+    off_t                    size;      /* counted as accepting */
     unsigned                 writing:1;
 } ngx_smtp_enqueue_ctx_t;
 
@@ -46,6 +51,8 @@ static ngx_int_t ngx_smtp_enqueue_rcpt(ngx_smtp_transaction_t *txn,
 static ngx_int_t ngx_smtp_enqueue_body(ngx_smtp_transaction_t *txn);
 static ngx_int_t ngx_smtp_enqueue_commit(ngx_smtp_transaction_t *txn);
 static void ngx_smtp_enqueue_abort(ngx_smtp_transaction_t *txn);
+static ngx_int_t ngx_smtp_enqueue_full(ngx_smtp_transaction_t *txn,
+    off_t size);
 static ngx_int_t ngx_smtp_enqueue_write(ngx_smtp_enqueue_ctx_t *ctx);
 static void ngx_smtp_enqueue_written(void *data, ngx_int_t rc);
 static void ngx_smtp_enqueue_accept(ngx_smtp_enqueue_ctx_t *ctx);
@@ -91,6 +98,10 @@ ngx_smtp_enqueue_open(ngx_smtp_transaction_t *txn)
 
     if (rc != NGX_OK) {
         return ngx_smtp_enqueue_refuse(txn, rc);
+    }
+
+    if (ngx_smtp_enqueue_full(txn, txn->envelope.size) != NGX_OK) {
+        return NGX_ERROR;
     }
 
     txn->reply.id = NGX_SMTP_REPLY_MAIL_OK;
@@ -142,6 +153,19 @@ ngx_smtp_enqueue_commit(ngx_smtp_transaction_t *txn)
 
     ctx = txn->sink_ctx;
 
+    /* it was not when the message began, but others were quicker */
+
+    if (ngx_smtp_enqueue_full(txn, txn->fields.len + txn->content.size)
+        != NGX_OK)
+    {
+        if (ctx->large) {
+            ngx_smtp_large_abort(ctx->large);
+            ctx->large = NULL;
+        }
+
+        return NGX_ERROR;
+    }
+
     if (ctx->large && txn->content.buffered) {
         return ngx_smtp_enqueue_write(ctx);
     }
@@ -171,6 +195,54 @@ ngx_smtp_enqueue_abort(ngx_smtp_transaction_t *txn)
     }
 
     ngx_smtp_transaction_free(txn);
+}
+
+
+/*
+ * Has the queue all it may have, in all workers?  What it has is delivered as
+ * ever.  NGX_OK; NGX_ERROR: the transaction has its reply.
+ */
+
+static ngx_int_t
+ngx_smtp_enqueue_full(ngx_smtp_transaction_t *txn, off_t size)
+{
+    ngx_atomic_uint_t       messages, bytes;
+    ngx_smtp_queue_conf_t  *queue;
+
+    queue = txn->sink_conf;
+
+    if (queue->usage == NULL
+        || (queue->max_messages == 0 && queue->max_size == 0))
+    {
+        return NGX_OK;
+    }
+
+    ngx_smtp_zone_usage_sum(queue->usage, &messages, &bytes);
+
+    messages += queue->accepting;
+    bytes += queue->accepting_size;
+
+    if ((queue->max_messages == 0 || messages < queue->max_messages)
+        && (queue->max_size == 0
+            || (off_t) bytes + size <= queue->max_size))
+    {
+        return NGX_OK;
+    }
+
+    if (queue->full_at == 0
+        || ngx_time() - queue->full_at >= NGX_SMTP_ENQUEUE_FULL)
+    {
+        queue->full_at = ngx_time();
+
+        ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
+                      "smtp_queue \"%V\" is full: %uA messages of %uA bytes; "
+                      "new mail is refused with 452 until some of it is "
+                      "delivered", &queue->name, messages, bytes);
+    }
+
+    txn->reply.id = NGX_SMTP_REPLY_QUEUE_FULL;
+
+    return NGX_ERROR;
 }
 
 
@@ -242,6 +314,10 @@ ngx_smtp_enqueue_accept(ngx_smtp_enqueue_ctx_t *ctx)
     a->data = ctx;
 
     ctx->large = NULL;
+    ctx->size = txn->fields.len + txn->content.size;
+
+    queue->accepting++;
+    queue->accepting_size += ctx->size;
 
     ngx_smtp_store_accept(ctx->store, a);
 }
@@ -251,10 +327,15 @@ static void
 ngx_smtp_enqueue_accepted(ngx_smtp_accept_t *a, ngx_int_t rc)
 {
     ngx_smtp_enqueue_ctx_t  *ctx;
+    ngx_smtp_queue_conf_t   *queue;
     ngx_smtp_transaction_t  *txn;
 
     ctx = a->data;
     txn = ctx->txn;
+    queue = txn->sink_conf;
+
+    queue->accepting--;
+    queue->accepting_size -= ctx->size;
 
     if (rc == NGX_OK) {
         txn->queue_id = a->queue_id;
@@ -282,6 +363,11 @@ ngx_smtp_enqueue_answer(ngx_smtp_transaction_t *txn)
 
     txn->accepted = (txn->rc == NGX_OK);
     txn->refused = !txn->accepted;
+
+    ngx_smtp_count_message(txn->reply.code
+                           ? txn->reply.code
+                           : ngx_smtp_reply_get(txn->reply.id)->code,
+                           txn->content.size);
 
     if (txn->log_handler) {
         txn->log_handler(txn);

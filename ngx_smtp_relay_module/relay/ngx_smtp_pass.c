@@ -23,6 +23,7 @@
 #include "ngx_smtp_health.h"
 #include "ngx_smtp_reply.h"
 #include "ngx_smtp_pass_private.h"
+#include "ngx_smtp_zone.h"
 
 
 /* of a streamed body: what is sent at once */
@@ -632,6 +633,11 @@ ngx_smtp_pass_answer(ngx_smtp_pass_t *ps, ngx_int_t rc)
 
     txn->accepted = (rc == NGX_OK);
     txn->refused = !txn->accepted;
+
+    ngx_smtp_count_message(txn->reply.code
+                           ? txn->reply.code
+                           : ngx_smtp_reply_get(txn->reply.id)->code,
+                           txn->content.size);
 
     if (txn->log_handler) {
         txn->log_handler(txn);

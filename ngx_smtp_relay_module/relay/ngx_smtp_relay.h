@@ -81,12 +81,23 @@ struct ngx_smtp_queue_conf_s {
     ngx_msec_t                       idle_timeout;
 
     ngx_uint_t                       max_connections; /* of each worker */
-    ngx_uint_t                       max_messages;    /* of a connection */
+    ngx_uint_t                       connection_messages; /* of each */
     ngx_uint_t                       max_rcpts;       /* of a transaction */
     off_t                            bounce_size;     /* messages up to it are
                                                          returned whole with
                                                          RET=FULL */
     void                            *logs;        /* the module's, or NULL */
+
+    /* above them new mail is refused; 0: no limit */
+    ngx_uint_t                       max_messages;
+    off_t                            max_size;    /* of all of them */
+
+    /* of this worker, at run time */
+    ngx_smtp_usage_t                *usage;       /* NULL: nobody counts */
+    ngx_uint_t                       accepting;   /* messages on their way to
+                                                     the store */
+    off_t                            accepting_size;
+    time_t                           full_at;     /* told last, s */
 };
 
 

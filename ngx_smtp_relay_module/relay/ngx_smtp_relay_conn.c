@@ -25,6 +25,7 @@
 #include "ngx_smtp_eval.h"
 #include "ngx_smtp_relay.h"
 #include "ngx_smtp_relay_private.h"
+#include "ngx_smtp_zone.h"
 
 
 static void ngx_smtp_conn_connect(ngx_smtp_conn_t *conn);
@@ -103,6 +104,7 @@ ngx_smtp_conn_open(ngx_smtp_route_t *route, ngx_smtp_delivery_t *d)
     ngx_smtp_site_opened(&route->site, &conn->slot, ngx_smtp_relay_seconds());
 
     ngx_queue_insert_tail(&relay->conns, &conn->link);
+    ngx_smtp_gauge_inc(NGX_SMTP_GAUGE_OUTBOUND);
 
     conn->delivery = d;
     d->conn = conn;
@@ -417,7 +419,7 @@ ngx_smtp_conn_worn(ngx_smtp_conn_t *conn)
 
     caps = &conn->client.caps;
 
-    return conn->client.mails >= conn->route->conf->max_messages
+    return conn->client.mails >= conn->route->conf->connection_messages
            || ((caps->flags & NGX_SMTP_CAP_LIMITS) && caps->mailmax
                && conn->client.mails >= caps->mailmax);
 }
@@ -764,6 +766,7 @@ ngx_smtp_conn_free(ngx_smtp_conn_t *conn, ngx_uint_t failed)
     }
 
     ngx_queue_remove(&conn->link);
+    ngx_smtp_gauge_dec(NGX_SMTP_GAUGE_OUTBOUND);
 
     ngx_smtp_relay_wake(conn->relay);
 

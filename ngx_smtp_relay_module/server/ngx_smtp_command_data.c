@@ -502,17 +502,12 @@ ngx_smtp_session_message_done(ngx_smtp_session_t *s, ngx_int_t rc)
 
     if (rc == NGX_OK) {
         s->idle_commands = 0;
-        ngx_smtp_count(NGX_SMTP_COUNT_ACCEPTED);
-        ngx_smtp_count_add(NGX_SMTP_COUNT_BYTES, txn->content.size);
-
-    } else if ((txn->reply.code ? txn->reply.code
-                : ngx_smtp_reply_get(txn->reply.id)->code) < 500)
-    {
-        ngx_smtp_count(NGX_SMTP_COUNT_TEMPFAILED);
-
-    } else {
-        ngx_smtp_count(NGX_SMTP_COUNT_REJECTED);
     }
+
+    ngx_smtp_count_message(txn->reply.code
+                           ? txn->reply.code
+                           : ngx_smtp_reply_get(txn->reply.id)->code,
+                           txn->content.size);
 
     if (!txn->committing) {
         ngx_smtp_session_end_transaction(s);

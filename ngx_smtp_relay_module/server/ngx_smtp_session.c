@@ -70,6 +70,7 @@ static void ngx_smtp_session_wait(ngx_smtp_session_t *s);
 static void ngx_smtp_session_set_timer(ngx_smtp_session_t *s);
 static void ngx_smtp_session_starttls(ngx_smtp_session_t *s);
 static void ngx_smtp_session_abandon(ngx_smtp_session_t *s, ngx_uint_t id);
+static void ngx_smtp_session_cleanup(void *data);
 static void ngx_smtp_session_finalize(ngx_smtp_session_t *s, ngx_uint_t rc);
 
 
@@ -174,6 +175,7 @@ static ngx_smtp_session_t *
 ngx_smtp_session_create(ngx_stream_session_t *st)
 {
     ngx_connection_t    *c;
+    ngx_pool_cleanup_t  *cln;
     ngx_smtp_session_t  *s;
 
     if (ngx_smtp_in == NULL) {
@@ -191,9 +193,17 @@ ngx_smtp_session_create(ngx_stream_session_t *st)
     c = st->connection;
 
     s = ngx_pcalloc(c->pool, sizeof(ngx_smtp_session_t));
-    if (s == NULL) {
+    cln = ngx_pool_cleanup_add(c->pool, 0);
+
+    if (s == NULL || cln == NULL) {
         return NULL;
     }
+
+    /* nginx may end it as well: a handshake that fails */
+
+    cln->handler = ngx_smtp_session_cleanup;
+
+    ngx_smtp_gauge_inc(NGX_SMTP_GAUGE_SESSIONS);
 
     s->stream = st;
     s->connection = c;
@@ -212,6 +222,13 @@ ngx_smtp_session_create(ngx_stream_session_t *st)
     ngx_smtp_session_configure(s);
 
     return s;
+}
+
+
+static void
+ngx_smtp_session_cleanup(void *data)
+{
+    ngx_smtp_gauge_dec(NGX_SMTP_GAUGE_SESSIONS);
 }
 
 

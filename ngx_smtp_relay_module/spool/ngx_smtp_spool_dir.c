@@ -742,7 +742,7 @@ ngx_smtp_spool_released(ngx_smtp_spool_t *spool, struct timespec *mtime)
 
 
 ngx_int_t
-ngx_smtp_spool_space(ngx_smtp_spool_t *spool, off_t *bytes,
+ngx_smtp_spool_space(ngx_smtp_spool_t *spool, ngx_smtp_space_t *space,
     ngx_smtp_fault_t *fault)
 {
     struct statvfs  st;
@@ -752,7 +752,11 @@ ngx_smtp_spool_space(ngx_smtp_spool_t *spool, off_t *bytes,
         return NGX_ERROR;
     }
 
-    *bytes = (off_t) st.f_bavail * (off_t) st.f_frsize;
+    space->bytes = (off_t) st.f_bavail * (off_t) st.f_frsize;
+
+    /* some file systems make inodes as they are needed and count none */
+
+    space->inodes = st.f_files ? (off_t) st.f_favail : -1;
 
     return NGX_OK;
 }

@@ -30,6 +30,13 @@ typedef struct {
 } ngx_smtp_fault_t;
 
 
+/* what the file system has left for the workers' user */
+typedef struct {
+    off_t                   bytes;
+    off_t                   inodes;     /* -1: it does not count them */
+} ngx_smtp_space_t;
+
+
 /* descriptors of one worker (or of the check); read-only after open */
 typedef struct {
     int                     dir;        /* the spool */
@@ -109,9 +116,9 @@ ngx_int_t ngx_smtp_spool_touch(ngx_smtp_spool_t *spool,
  */
 void ngx_smtp_spool_released(ngx_smtp_spool_t *spool, struct timespec *mtime);
 
-/* Free bytes for the workers' user.  NGX_OK or NGX_ERROR. */
-ngx_int_t ngx_smtp_spool_space(ngx_smtp_spool_t *spool, off_t *bytes,
-    ngx_smtp_fault_t *fault);
+/* NGX_OK or NGX_ERROR. */
+ngx_int_t ngx_smtp_spool_space(ngx_smtp_spool_t *spool,
+    ngx_smtp_space_t *space, ngx_smtp_fault_t *fault);
 
 /*
  * Copies bytes start..end of fd into quarantine/<name>, synced.  A file of

@@ -52,7 +52,8 @@ ngx_smtp_store_start(ngx_smtp_store_conf_t *conf, ngx_log_t *log)
 
     store->conf = conf;
     store->log = log;
-    store->space = -1;
+    store->space.bytes = -1;
+    store->space.inodes = -1;
     store->spool.dir = -1;
     store->spool.tmp = -1;
     store->spool.quarantine = -1;
@@ -115,7 +116,15 @@ ngx_smtp_store_ready(ngx_smtp_store_t *store, off_t size)
         return store->create_rc;
     }
 
-    if (store->space != -1 && store->space - size < store->conf->min_free) {
+    if (store->space.bytes != -1
+        && store->space.bytes - size < store->conf->min_free)
+    {
+        return NGX_BUSY;
+    }
+
+    if (store->space.inodes != -1
+        && store->space.inodes < (off_t) store->conf->min_inodes)
+    {
         return NGX_BUSY;
     }
 
@@ -351,6 +360,7 @@ ngx_smtp_store_free(ngx_smtp_store_t *store)
     }
 
     ngx_free(store->queues);
+    ngx_free(store->nlive);
     ngx_free(store->shunned);
 
     ngx_smtp_cells_free(&store->messages);
@@ -504,7 +514,7 @@ ngx_smtp_store_queue(ngx_smtp_store_t *store, ngx_str_t *name)
 {
     u_char      *p;
     ngx_str_t   *queues;
-    ngx_uint_t   i, room;
+    ngx_uint_t   i, room, *nlive;
 
     for (i = 0; i < store->nqueues; i++) {
         if (store->queues[i].len == name->len
@@ -522,18 +532,26 @@ ngx_smtp_store_queue(ngx_smtp_store_t *store, ngx_str_t *name)
         room = store->queues_room + 16;
 
         queues = ngx_alloc(room * sizeof(ngx_str_t), store->log);
-        if (queues == NULL) {
+        nlive = ngx_calloc(room * sizeof(ngx_uint_t), store->log);
+
+        if (queues == NULL || nlive == NULL) {
+            ngx_free(queues);
+            ngx_free(nlive);
             return NGX_ERROR;
         }
 
         if (store->nqueues) {
             ngx_memcpy(queues, store->queues,
                        store->nqueues * sizeof(ngx_str_t));
+            ngx_memcpy(nlive, store->nlive,
+                       store->nqueues * sizeof(ngx_uint_t));
         }
 
         ngx_free(store->queues);
+        ngx_free(store->nlive);
 
         store->queues = queues;
+        store->nlive = nlive;
         store->queues_room = room;
     }
 
@@ -730,6 +748,34 @@ ngx_smtp_message_link(ngx_smtp_segment_t *seg, ngx_smtp_message_t *m)
     seg->live++;
 
     ngx_queue_insert_tail(&seg->messages, &m->link);
+
+    ngx_smtp_message_count(m, 1);
+}
+
+
+void
+ngx_smtp_message_count(ngx_smtp_message_t *m, ngx_int_t n)
+{
+    ngx_uint_t         i;
+    ngx_smtp_store_t  *store;
+    ngx_smtp_usage_t  *u;
+
+    store = m->segment->store;
+    store->nlive[m->queue] += n;
+
+    if (store->conf->usage == NULL) {
+        return;
+    }
+
+    i = ngx_min((ngx_uint_t) m->queue, store->conf->queues.nelts);
+    u = store->conf->usage[i];
+
+    u->messages += n;
+    u->bytes += n * m->size;
+
+    if (m->hold) {
+        u->held += n;
+    }
 }
 
 
@@ -766,6 +812,10 @@ ngx_smtp_message_free(ngx_smtp_store_t *store, ngx_smtp_message_t *m)
 {
     ngx_queue_t        *q;
     ngx_smtp_report_t  *r;
+
+    if (m->segment) {
+        ngx_smtp_message_count(m, -1);
+    }
 
     while (!ngx_queue_empty(&m->reports)) {
         q = ngx_queue_head(&m->reports);

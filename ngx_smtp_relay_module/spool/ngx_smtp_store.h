@@ -28,6 +28,7 @@
 
 #include "ngx_smtp_envelope.h"
 #include "ngx_smtp_content.h"
+#include "ngx_smtp_usage.h"
 
 
 #define NGX_SMTP_QUEUE_ID_LEN   40      /* room for a queue id as text */
@@ -169,10 +170,17 @@ typedef struct {
     ngx_uint_t              workers;    /* that share the spool; 0: 1 */
     size_t                  segment_size;   /* rollover, default 64m */
     off_t                   min_free;       /* bytes; below: NGX_BUSY */
+    ngx_uint_t              min_inodes;     /* likewise */
     size_t                  memory;     /* budget for fresh messages */
     ngx_smtp_store_handlers_t
                             handlers;
     void                   *data;
+
+    /* set before ngx_smtp_store_start(), or NULL; live as long as the store */
+    ngx_smtp_usage_t      **usage;      /* of each queue, then of all names
+                                           that are none of ours */
+    ngx_atomic_t           *commits;    /* batches that were synced */
+
     ngx_smtp_store_t       *store;      /* this worker's, at run time */
 } ngx_smtp_store_conf_t;
 
@@ -243,7 +251,7 @@ struct ngx_smtp_accept_s {
 
 /*
  * May a message of this size (0: unknown) be accepted now?  For MAIL: NGX_OK,
- * NGX_BUSY (disk below min_free), NGX_ERROR (store not usable).
+ * NGX_BUSY (disk below min_free or min_inodes), NGX_ERROR (store not usable).
  */
 ngx_int_t ngx_smtp_store_ready(ngx_smtp_store_t *store, off_t size);
 

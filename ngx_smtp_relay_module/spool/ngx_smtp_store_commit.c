@@ -146,7 +146,7 @@ ngx_smtp_writer_start(ngx_smtp_store_t *store)
     b->niov = 0;
     b->nlogs = 0;
     b->rc = NGX_OK;
-    b->space = -1;
+    b->space.bytes = -1;
 
     if (ngx_smtp_writer_build(store, b) != NGX_OK
         || ngx_smtp_writer_logs(store, b) != NGX_OK)
@@ -459,7 +459,7 @@ ngx_smtp_writer_done(void *data)
     store = b->store;
     store->writing = NULL;
 
-    if (b->space != -1) {
+    if (b->space.bytes != -1) {
         store->space = b->space;
         store->space_at = ngx_current_msec + NGX_SMTP_STORE_RETRY;
     }
@@ -468,6 +468,10 @@ ngx_smtp_writer_done(void *data)
         b->segment->busy = 0;
         b->segment->end = b->segment->file.data_end;
         b->data_broken = b->segment->file.data_broken;
+
+        if (b->rc == NGX_OK && store->conf->commits) {
+            (*store->conf->commits)++;
+        }
 
         if (b->segment->file.log_broken) {
             b->segment->broken = 1;

@@ -446,7 +446,11 @@ ngx_smtp_store_hold(ngx_smtp_message_t *m, ngx_uint_t hold, time_t now)
         return;
     }
 
+    ngx_smtp_message_count(m, -1);
+
     m->hold = (hold != 0);
+
+    ngx_smtp_message_count(m, 1);
 
     ngx_smtp_event_init(&e, m, hold ? NGX_SMTP_LOG_HOLD : NGX_SMTP_LOG_RELEASE,
                         now);

@@ -228,7 +228,7 @@ typedef struct {
     ngx_uint_t               nlogs;
     ngx_uint_t               logs_room;
 
-    off_t                    space;     /* -1: not known */
+    ngx_smtp_space_t         space;     /* bytes -1: not known */
     ngx_uint_t               data_broken;
 } ngx_smtp_batch_job_t;
 
@@ -288,7 +288,7 @@ typedef struct {
     time_t                   now;
     uint64_t                 msec;
     off_t                    prezero;
-    off_t                    space;
+    ngx_smtp_space_t         space;
     ngx_int_t                rc;
     ngx_smtp_fault_t         fault;
 } ngx_smtp_upkeep_t;
@@ -322,6 +322,7 @@ struct ngx_smtp_store_s {
 
     /* names; the first are those of conf, in its order */
     ngx_str_t               *queues;
+    ngx_uint_t              *nlive;     /* messages of each */
     ngx_uint_t               nqueues;
     ngx_uint_t               queues_room;
 
@@ -343,7 +344,7 @@ struct ngx_smtp_store_s {
     ngx_event_t              slice;     /* insertion and forgetting */
 
     struct timespec          released;
-    off_t                    space;     /* free bytes; -1: not known */
+    ngx_smtp_space_t         space;     /* free; -1: not known */
     ngx_int_t                create_rc; /* of the last attempt */
     ngx_uint_t               large_id;
     ngx_uint_t               looks;     /* in a row that left free ones */
@@ -416,6 +417,8 @@ void ngx_smtp_segment_free(ngx_smtp_segment_t *seg);
 ngx_smtp_message_t *ngx_smtp_message_create(ngx_smtp_store_t *store,
     ngx_uint_t nrcpts);
 void ngx_smtp_message_link(ngx_smtp_segment_t *seg, ngx_smtp_message_t *m);
+/* One more (1) or one less (-1) of its queue, in its state. */
+void ngx_smtp_message_count(ngx_smtp_message_t *m, ngx_int_t n);
 void ngx_smtp_message_free(ngx_smtp_store_t *store, ngx_smtp_message_t *m);
 void ngx_smtp_report_free(ngx_smtp_store_t *store, ngx_smtp_report_t *r);
 

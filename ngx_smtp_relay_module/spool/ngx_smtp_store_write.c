@@ -45,7 +45,7 @@ ngx_smtp_writer_run(void *data)
     }
 
     if (ngx_smtp_spool_space(&b->store->spool, &b->space, &fault) != NGX_OK) {
-        b->space = -1;
+        b->space.bytes = -1;
     }
 }
 

@@ -11,6 +11,7 @@
 
 
 #include "relay_scene.h"
+#include "ngx_smtp_zone.h"
 
 
 char                   journal[16384];
@@ -33,6 +34,9 @@ ngx_smtp_store_conf_t  scf;
 time_t                 retry[2];
 test_message_t         messages[8];
 ngx_uint_t             nmessages;
+
+static ngx_smtp_slot_t  slot;
+ngx_smtp_slot_t       *ngx_smtp_slot = &slot;
 
 /* nginx's, which the shim has no use for */
 ngx_uint_t             ngx_stream_max_module;
@@ -632,7 +636,7 @@ scene_setup(void **state)
     qcf.data_timeout = 600000;
     qcf.idle_timeout = 5000;
     qcf.max_connections = 4;
-    qcf.max_messages = 100;
+    qcf.connection_messages = 100;
     qcf.max_rcpts = 100;
     qcf.bounce_size = 10000;
 

@@ -27,6 +27,7 @@ static void env_read_handler(ngx_smtp_reader_t *r, ngx_int_t rc);
 env_fault_t  env_fault_pwritev, env_fault_fdatasync, env_fault_fsync;
 ngx_uint_t   env_data_syncs;
 off_t        env_free;
+off_t        env_inodes;
 char         env_path[64];
 
 static ngx_smtp_sys_t  env_sys;
@@ -131,6 +132,11 @@ env_fstatvfs(int fd, struct statvfs *st)
         st->f_bfree = st->f_bavail;
     }
 
+    if (rc == 0 && env_inodes != -1) {
+        st->f_files = (env_inodes == -2) ? 0 : 1000000;
+        st->f_favail = (env_inodes == -2) ? 0 : env_inodes;
+    }
+
     return rc;
 }
 
@@ -157,6 +163,7 @@ env_setup(void **state)
 
     env_data_syncs = 0;
     env_free = -1;
+    env_inodes = -1;
 
     strcpy(env_path, "/tmp/smtp-store-test.XXXXXX");
 
@@ -254,7 +261,7 @@ env_worker_t *
 env_start(size_t segment_size, const char **queues)
 {
     env_worker_t  *w;
-    ngx_uint_t     n;
+    ngx_uint_t     i, n;
 
     w = calloc(1, sizeof(env_worker_t));
     assert_non_null(w);
@@ -277,6 +284,12 @@ env_start(size_t segment_size, const char **queues)
     w->conf.handlers.message = env_message;
     w->conf.handlers.forget = env_forget;
     w->conf.data = w;
+    w->conf.usage = w->usages;
+    w->conf.commits = &w->commits;
+
+    for (i = 0; i <= n; i++) {
+        w->usages[i] = &w->usage[i];
+    }
 
     w->store = ngx_smtp_store_start(&w->conf, &shim_log);
     assert_non_null(w->store);

@@ -32,6 +32,9 @@ typedef struct {
     ngx_smtp_store_conf_t   conf;
     ngx_smtp_store_t       *store;
     ngx_str_t               queues[3];
+    ngx_smtp_usage_t        usage[4];   /* of queues, then of others */
+    ngx_smtp_usage_t       *usages[4];
+    ngx_atomic_t            commits;
     ngx_smtp_message_t     *messages[ENV_MESSAGES];    /* in order */
     ngx_uint_t              nmessages;
     ngx_uint_t              told;       /* ever handed up */
@@ -64,6 +67,7 @@ typedef struct {
 extern env_fault_t  env_fault_pwritev, env_fault_fdatasync, env_fault_fsync;
 extern ngx_uint_t   env_data_syncs;     /* fdatasync() of data files */
 extern off_t        env_free;           /* what fstatvfs() tells; -1: truth */
+extern off_t        env_inodes;         /* likewise; -2: it counts none */
 
 
 /* a new directory; the sys table with faults; for setup and teardown */

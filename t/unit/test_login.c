@@ -10,7 +10,7 @@
  * clients that leave at each stage, the end of a worker.
  *
  * sources: server/ngx_smtp_login.c server/ngx_smtp_accounts.c
- * sources: net/ngx_smtp_zone.c core/ngx_smtp_task.c
+ * sources: net/ngx_smtp_zone.c net/ngx_smtp_zone_usage.c core/ngx_smtp_task.c
  * sources: auth/ngx_smtp_account.c auth/ngx_smtp_password.c
  * libs: -lcrypt -lcrypto
  */
@@ -81,6 +81,14 @@ void *
 ngx_slab_alloc(ngx_slab_pool_t *pool, size_t size)
 {
     return ngx_slab_calloc(pool, size);
+}
+
+
+/* with all others, at the end */
+
+void
+ngx_slab_free_locked(ngx_slab_pool_t *pool, void *p)
+{
 }
 
 

@@ -154,7 +154,7 @@ test_stuffing(void **state)
     big[20000] = '\0';
 
     scene_submit("a@from.test", big, 1, "b@to.test");
-    qcf.max_messages = 100;
+    qcf.connection_messages = 100;
     scene_settle();
     scene_heard(0);
 

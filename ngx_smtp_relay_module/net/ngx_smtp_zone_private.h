@@ -1,0 +1,87 @@
+
+/*
+ * Copyright (C) ngx_smtp_relay_module authors
+ */
+
+
+/*
+ * What the zone holds, for the files that work on it: ngx_smtp_zone.c (slots,
+ * logins, hashing) and ngx_smtp_zone_usage.c (mail of the queues, draining).
+ * Everything lives as long as the zone; only what belongs to a slot comes and
+ * goes with its worker.
+ */
+
+
+#ifndef _NGX_SMTP_ZONE_PRIVATE_H_INCLUDED_
+#define _NGX_SMTP_ZONE_PRIVATE_H_INCLUDED_
+
+
+#include "ngx_smtp_zone.h"
+
+
+#define NGX_SMTP_ZONE_HASHING       64
+
+
+typedef struct {
+    u_char               key[NGX_SMTP_ZONE_KEY_LEN];
+    ngx_msec_t           expires;       /* of ngx_current_msec */
+    ngx_uint_t           used;
+} ngx_smtp_zone_login_t;
+
+
+/* a hash being computed */
+typedef struct {
+    ngx_pid_t            pid;           /* 0: free */
+    ngx_uint_t           seq;
+    ngx_msec_t           started;
+    size_t               len;
+    u_char               addr[NGX_SOCKADDR_STRLEN];
+} ngx_smtp_zone_ticket_t;
+
+
+typedef struct {
+    ngx_uint_t               seq;
+    ngx_smtp_zone_ticket_t   tickets[NGX_SMTP_ZONE_HASHING];
+} ngx_smtp_zone_hashing_t;
+
+
+typedef struct {
+    u_char                   key[NGX_SMTP_ZONE_KEY_LEN];
+    ngx_atomic_uint_t        generation;
+    ngx_atomic_uint_t        counts[NGX_SMTP_COUNTS];   /* of the ended */
+
+    ngx_smtp_zone_hashing_t  hashing;
+
+    ngx_uint_t               nslots;
+    ngx_smtp_slot_t         *slots;
+
+    ngx_uint_t               nbuckets;  /* a power of 2 */
+    ngx_smtp_zone_login_t   *logins;    /* WAYS for each bucket */
+
+    void                    *tables[NGX_SMTP_ZONE_TABLES];
+} ngx_smtp_zone_sh_t;
+
+
+typedef struct {
+    ngx_smtp_zone_sh_t      *sh;
+    ngx_slab_pool_t         *shpool;
+} ngx_smtp_zone_t;
+
+
+/* the zone of this worker's slot; NULL: the slot is private */
+extern ngx_smtp_zone_t  *ngx_smtp_slot_zone;
+
+
+/* The slot's usage goes with its worker. */
+void ngx_smtp_zone_usage_free_locked(ngx_smtp_zone_t *zone,
+    ngx_smtp_slot_t *slot);
+
+/* Adds a live slot's usage to the gauges. */
+void ngx_smtp_zone_usage_gauges(ngx_smtp_slot_t *slot,
+    ngx_atomic_uint_t *gauges);
+
+/* Forgets the private usage, if there is one. */
+void ngx_smtp_zone_usage_exit(void);
+
+
+#endif /* _NGX_SMTP_ZONE_PRIVATE_H_INCLUDED_ */
