@@ -52,17 +52,12 @@ static ngx_int_t ngx_smtp_session_line(ngx_smtp_session_t *s, u_char **pos,
     u_char *last);
 static ngx_int_t ngx_smtp_session_command(ngx_smtp_session_t *s,
     ngx_str_t *line);
-static ngx_uint_t ngx_smtp_session_is_http(ngx_str_t *name);
 static ngx_int_t ngx_smtp_session_execute(ngx_smtp_session_t *s,
     ngx_smtp_command_t *cmd);
 static ngx_int_t ngx_smtp_command_simple(ngx_smtp_session_t *s,
     ngx_smtp_command_t *cmd);
 static ngx_int_t ngx_smtp_session_bad_line(ngx_smtp_session_t *s,
     ngx_uint_t id);
-static ngx_uint_t ngx_smtp_session_over_limit(ngx_smtp_session_t *s,
-    ngx_uint_t verb);
-static ngx_uint_t ngx_smtp_session_limits(ngx_smtp_session_t *s,
-    ngx_uint_t verb);
 static ngx_int_t ngx_smtp_session_flush(ngx_smtp_session_t *s);
 static ngx_int_t ngx_smtp_session_keep_input(ngx_smtp_session_t *s,
     u_char *pos, u_char *last);
@@ -683,7 +678,7 @@ ngx_smtp_session_bad_line(ngx_smtp_session_t *s, ngx_uint_t id)
 {
     ngx_smtp_session_auth_end(s);
 
-    if (!ngx_smtp_session_over_limit(s, NGX_SMTP_VERB_UNKNOWN)) {
+    if (!ngx_smtp_session_over_limit(s, NULL)) {
         ngx_smtp_session_reply(s, id, NULL);
     }
 
@@ -702,19 +697,7 @@ ngx_smtp_session_command(ngx_smtp_session_t *s, ngx_str_t *line)
     ngx_log_debug2(NGX_LOG_DEBUG_STREAM, s->connection->log, 0,
                    "smtp command: %V, %i", ngx_smtp_verb_name(cmd.verb), rc);
 
-    if (ngx_smtp_session_over_limit(s, cmd.verb)) {
-        return NGX_OK;
-    }
-
-    if (cmd.verb == NGX_SMTP_VERB_UNKNOWN
-        && ngx_smtp_session_is_http(&cmd.name))
-    {
-        /* a browser was made to talk to us: what follows is not its own */
-
-        ngx_log_error(NGX_LOG_INFO, s->connection->log, 0,
-                      "session ended: client speaks HTTP");
-        ngx_smtp_session_reply(s, NGX_SMTP_REPLY_UNKNOWN, NULL);
-        s->quit = 1;
+    if (ngx_smtp_session_over_limit(s, &cmd)) {
         return NGX_OK;
     }
 
@@ -741,88 +724,10 @@ ngx_smtp_session_command(ngx_smtp_session_t *s, ngx_str_t *line)
 }
 
 
-static ngx_uint_t
-ngx_smtp_session_is_http(ngx_str_t *name)
-{
-    ngx_uint_t  i;
-
-    static ngx_str_t  methods[] = {
-        ngx_string("GET"),
-        ngx_string("POST"),
-        ngx_string("PUT"),
-        ngx_string("HEAD"),
-        ngx_string("OPTIONS"),
-        ngx_string("CONNECT"),
-        ngx_null_string
-    };
-
-    for (i = 0; methods[i].len; i++) {
-
-        if (name->len == methods[i].len
-            && ngx_strncasecmp(name->data, methods[i].data, name->len) == 0)
-        {
-            return 1;
-        }
-    }
-
-    return 0;
-}
-
-
 static ngx_int_t
 ngx_smtp_session_execute(ngx_smtp_session_t *s, ngx_smtp_command_t *cmd)
 {
     return ngx_smtp_commands[cmd->verb](s, cmd);
-}
-
-
-static ngx_uint_t
-ngx_smtp_session_over_limit(ngx_smtp_session_t *s, ngx_uint_t verb)
-{
-    ngx_uint_t  id;
-
-    id = ngx_smtp_session_limits(s, verb);
-
-    if (id == NGX_SMTP_REPLY_NONE) {
-        return 0;
-    }
-
-    ngx_log_error(NGX_LOG_INFO, s->connection->log, 0, "session ended: %V",
-                  &ngx_smtp_reply_get(id)->text);
-
-    ngx_smtp_session_reply(s, id, NULL);
-    s->quit = 1;
-
-    return 1;
-}
-
-
-static ngx_uint_t
-ngx_smtp_session_limits(ngx_smtp_session_t *s, ngx_uint_t verb)
-{
-    ngx_smtp_srv_conf_t  *conf;
-
-    conf = ngx_smtp_session_conf(s);
-
-    if (s->errors > conf->max_errors) {
-        return NGX_SMTP_REPLY_TOO_MANY_ERRORS;
-    }
-
-    switch (verb) {
-
-    case NGX_SMTP_VERB_RCPT:
-    case NGX_SMTP_VERB_DATA:
-    case NGX_SMTP_VERB_BDAT:
-    case NGX_SMTP_VERB_QUIT:
-        break;
-
-    default:
-        if (++s->idle_commands > conf->max_idle_commands) {
-            return NGX_SMTP_REPLY_TOO_MANY_COMMANDS;
-        }
-    }
-
-    return NGX_SMTP_REPLY_NONE;
 }
 
 

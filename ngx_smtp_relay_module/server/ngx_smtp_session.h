@@ -165,6 +165,14 @@ ngx_smtp_srv_conf_t *ngx_smtp_session_conf(ngx_smtp_session_t *s);
 
 
 /*
+ * Before a command is looked at; NULL: a line that is none.  1 when the
+ * session ends instead: answered, s->quit is set.
+ */
+ngx_uint_t ngx_smtp_session_over_limit(ngx_smtp_session_t *s,
+    ngx_smtp_command_t *cmd);
+
+
+/*
  * Carries out a command whose order and form were checked.  NGX_OK: answered,
  * or the state was changed; NGX_AGAIN: s->waiting was set.
  */
