@@ -48,11 +48,9 @@ ngx_shmtx_unlock(ngx_shmtx_t *mtx)
 
 
 void *
-ngx_slab_calloc(ngx_slab_pool_t *pool, size_t size)
+ngx_slab_calloc_locked(ngx_slab_pool_t *pool, size_t size)
 {
     ngx_uint_t  i;
-
-    assert_int_equal(locked, 0);
 
     if (slab_full) {
         return NULL;
@@ -64,6 +62,15 @@ ngx_slab_calloc(ngx_slab_pool_t *pool, size_t size)
     slabs[i] = calloc(1, size);
 
     return slabs[i];
+}
+
+
+void *
+ngx_slab_calloc(ngx_slab_pool_t *pool, size_t size)
+{
+    assert_int_equal(locked, 0);
+
+    return ngx_slab_calloc_locked(pool, size);
 }
 
 
