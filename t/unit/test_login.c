@@ -84,6 +84,13 @@ ngx_slab_alloc(ngx_slab_pool_t *pool, size_t size)
 }
 
 
+void *
+ngx_slab_calloc_locked(ngx_slab_pool_t *pool, size_t size)
+{
+    return ngx_slab_calloc(pool, size);
+}
+
+
 /* with all others, at the end */
 
 void
