@@ -373,7 +373,7 @@ my $big = ('0123456789' x 7 . "\r\n") x 150000;
 
 for (['odd0', 451, 'none'], ['oddnext0', 250, 'next'],
      ['oddqueue0', 250, 'queue'], ['oddnextqueue0', 250, 'next'],
-     ['stream', 451, 'none'])
+     ['stream', 250, 'next'])
 {
     my ($port, $code, $where) = @$_;
 

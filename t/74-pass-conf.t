@@ -98,6 +98,17 @@ accepted("$pass smtp_pass_auth off;", 'none in this server',
     "smtp_pass_auth a b; smtp_pass_ssl on; smtp_pass_ssl_verify on; "
     . "smtp_pass_ssl_trusted_certificate $crt;");
 
+accepted("$pass smtp_pass_temp_path $_;", "smtp_pass_temp_path $_")
+    for 'off', '%%DIR%%/temp', 'relative';
+ok(-d $t->dir() . "/$_", "$_ is made") for 'temp', 'relative';
+refused("$pass smtp_pass_temp_path off; smtp_pass_temp_path a;",
+    qr/"smtp_pass_temp_path" directive is duplicate in .*:\d+$/m,
+    'two folders');
+refused("$pass smtp_pass_temp_path '';", qr/needs a path, or "off"/,
+    'no folder');
+refused("$pass smtp_pass_temp_path %%DIR%%/no/such/folder;",
+    qr/mkdir\(\) .*failed/, 'a folder that cannot be made');
+
 refused("$pass $_;", qr/smtp_pass|value/, $_) for
     'smtp_pass_next_upstream 5xx', 'smtp_pass_keepalive x',
     'smtp_pass_keepalive_messages 0', 'smtp_pass_buffer_size x',

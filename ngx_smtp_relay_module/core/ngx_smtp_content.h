@@ -10,6 +10,9 @@
  * blocks.  The server decodes straight into the last block, the sink takes the
  * blocks away.  Blocks are malloc'ed, not from a pool: they move from the
  * transaction to the spool's memory for the first delivery attempt.
+ *
+ * A sink may keep what it took in a file, for another one: then the octets
+ * before those of the chain, size - buffered of them, are there.
  */
 
 
@@ -35,11 +38,20 @@ struct ngx_smtp_block_s {
 };
 
 
+/* from its begin on; may hold octets of the chain too */
+typedef struct {
+    ngx_fd_t            fd;
+    off_t               size;
+} ngx_smtp_content_file_t;
+
+
 typedef struct {
     ngx_smtp_block_t   *first;
     ngx_smtp_block_t   *last;
     size_t              buffered;   /* bytes in the chain */
     off_t               size;       /* bytes ever appended (chain or file) */
+    ngx_smtp_content_file_t
+                       *file;       /* the sink's; NULL: none */
 } ngx_smtp_content_t;
 
 
@@ -66,6 +78,9 @@ ngx_smtp_block_t *ngx_smtp_content_take(ngx_smtp_content_t *c);
 
 /* Frees a chain of blocks; NULL is allowed. */
 void ngx_smtp_block_free(ngx_smtp_block_t *b);
+
+/* where the chain begins in the content */
+#define ngx_smtp_content_offset(c)  ((c)->size - (off_t) (c)->buffered)
 
 #define ngx_smtp_block_start(b)  ((b)->data)
 #define ngx_smtp_block_size(b)   ((size_t) ((b)->last - (b)->data))

@@ -80,6 +80,8 @@ char *ngx_smtp_conf_enqueue(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_smtp_conf_pass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_smtp_conf_pass_auth(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_smtp_conf_health(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_smtp_conf_pass_temp_path(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 char *ngx_smtp_conf_log(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
 /*
@@ -100,6 +102,9 @@ char *ngx_smtp_conf_merge_pass(ngx_conf_t *cf, ngx_smtp_server_conf_t *prev,
 /* the same for smtp_health_check; lists the proxy of the block */
 char *ngx_smtp_conf_merge_health(ngx_conf_t *cf, ngx_smtp_server_conf_t *prev,
     ngx_smtp_server_conf_t *conf);
+
+/* where smtp_pass keeps copies of large messages; its queue is known */
+void ngx_smtp_conf_pass_temp(ngx_conf_t *cf, ngx_smtp_pass_conf_t *pass);
 
 /* parameter fallback= of smtp_enqueue */
 char *ngx_smtp_conf_fallback(ngx_conf_t *cf, ngx_smtp_server_conf_t *sscf,

@@ -30,6 +30,9 @@ static char *ngx_smtp_conf_pass_check(ngx_conf_t *cf,
     ngx_smtp_server_conf_t *conf);
 
 
+/* smtp_pass_temp_path off */
+static ngx_path_t  ngx_smtp_pass_temp_off;
+
 static ngx_conf_bitmask_t  ngx_smtp_pass_fallback_values[] = {
     { ngx_string("error"), NGX_SMTP_PASS_ERROR },
     { ngx_string("timeout"), NGX_SMTP_PASS_TIMEOUT },
@@ -147,6 +150,60 @@ ngx_smtp_conf_pass_auth(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
+/* smtp_pass_temp_path path | off */
+
+char *
+ngx_smtp_conf_pass_temp_path(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_smtp_server_conf_t *sscf = conf;
+
+    ngx_str_t  *value;
+
+    value = cf->args->elts;
+
+    if (sscf->pass.temp_path) {
+        return "is duplicate";
+    }
+
+    if (value[1].len == 0) {
+        return "needs a path, or \"off\"";
+    }
+
+    if (ngx_strcmp(value[1].data, "off") == 0) {
+        sscf->pass.temp_path = &ngx_smtp_pass_temp_off;
+        return NGX_CONF_OK;
+    }
+
+    return ngx_conf_set_path_slot(cf, cmd, conf);
+}
+
+
+/*
+ * Without the directive a copy is made where it is for the spool that stands
+ * behind: in its own file system.
+ */
+
+void
+ngx_smtp_conf_pass_temp(ngx_conf_t *cf, ngx_smtp_pass_conf_t *pass)
+{
+    ngx_smtp_main_conf_t  *smcf;
+
+    smcf = ngx_stream_conf_get_module_main_conf(cf, ngx_smtp_relay_module);
+
+    pass->temp_pool = smcf->commit_pool;
+
+    if (pass->temp_path == &ngx_smtp_pass_temp_off) {
+        pass->temp_folder = NULL;
+
+    } else if (pass->temp_path) {
+        pass->temp_folder = pass->temp_path->name.data;
+
+    } else if (pass->queue) {
+        pass->temp_folder = pass->queue->store->path.data;
+    }
+}
+
+
 /* the second argument of smtp_enqueue */
 
 char *
@@ -249,6 +306,11 @@ ngx_smtp_conf_merge_pass(ngx_conf_t *cf, ngx_smtp_server_conf_t *prev,
     ngx_conf_merge_msec_value(c->next_timeout, p->next_timeout, 0);
     ngx_conf_merge_size_value(c->buffer_size, p->buffer_size,
                               NGX_SMTP_PASS_BUFFER_SIZE);
+
+    if (c->temp_path == NULL) {
+        c->temp_path = p->temp_path;
+    }
+
     ngx_conf_merge_msec_value(c->connect_timeout, p->connect_timeout,
                               NGX_SMTP_PASS_CONNECT_TIMEOUT);
     ngx_conf_merge_msec_value(c->timeout, p->timeout,

@@ -222,6 +222,7 @@ ngx_smtp_conf_init_sink(ngx_conf_t *cf, ngx_smtp_server_conf_t *conf)
     }
 
     conf->pass.queue = queue;
+    ngx_smtp_conf_pass_temp(cf, &conf->pass);
 
     s->sink = &ngx_smtp_pass_sink;
     s->sink_conf = &conf->pass;

@@ -206,6 +206,13 @@ static ngx_command_t  ngx_smtp_relay_commands[] = {
       offsetof(ngx_smtp_server_conf_t, pass.buffer_size),
       NULL },
 
+    { ngx_string("smtp_pass_temp_path"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_smtp_conf_pass_temp_path,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_server_conf_t, pass.temp_path),
+      NULL },
+
     { ngx_string("smtp_pass_extensions"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_1MORE,
       ngx_conf_set_bitmask_slot,

@@ -53,6 +53,7 @@ static ngx_int_t ngx_smtp_enqueue_commit(ngx_smtp_transaction_t *txn);
 static void ngx_smtp_enqueue_abort(ngx_smtp_transaction_t *txn);
 static ngx_int_t ngx_smtp_enqueue_full(ngx_smtp_transaction_t *txn,
     off_t size);
+static ngx_int_t ngx_smtp_enqueue_copy(ngx_smtp_enqueue_ctx_t *ctx);
 static ngx_int_t ngx_smtp_enqueue_write(ngx_smtp_enqueue_ctx_t *ctx);
 static void ngx_smtp_enqueue_written(void *data, ngx_int_t rc);
 static void ngx_smtp_enqueue_accept(ngx_smtp_enqueue_ctx_t *ctx);
@@ -128,7 +129,7 @@ ngx_smtp_enqueue_body(ngx_smtp_transaction_t *txn)
 
     if (ctx->large == NULL) {
 
-        if (txn->content.size <= NGX_SMTP_LARGE) {
+        if (txn->content.size <= NGX_SMTP_LARGE && txn->content.file == NULL) {
             return NGX_OK;
         }
 
@@ -136,6 +137,10 @@ ngx_smtp_enqueue_body(ngx_smtp_transaction_t *txn)
         if (ctx->large == NULL) {
             return ngx_smtp_enqueue_refuse(txn, NGX_ERROR);
         }
+    }
+
+    if (txn->content.file) {
+        return ngx_smtp_enqueue_copy(ctx);
     }
 
     if (txn->content.buffered < NGX_SMTP_ENQUEUE_PIECE) {
@@ -243,6 +248,30 @@ ngx_smtp_enqueue_full(ngx_smtp_transaction_t *txn, off_t size)
     txn->reply.id = NGX_SMTP_REPLY_QUEUE_FULL;
 
     return NGX_ERROR;
+}
+
+
+/* The sink before us has kept what is not in memory any more. */
+
+static ngx_int_t
+ngx_smtp_enqueue_copy(ngx_smtp_enqueue_ctx_t *ctx)
+{
+    off_t                size;
+    ngx_fd_t             fd;
+    ngx_smtp_content_t  *content;
+
+    content = &ctx->txn->content;
+
+    fd = content->file->fd;
+    size = ngx_smtp_content_offset(content);
+
+    content->file = NULL;
+    ctx->writing = 1;
+
+    ngx_smtp_large_copy(ctx->large, fd, size, ngx_smtp_content_take(content),
+                        ngx_smtp_enqueue_written, ctx);
+
+    return NGX_AGAIN;
 }
 
 

@@ -7,8 +7,8 @@
 /*
  * The sink of smtp_pass.  MAIL is answered here and sent with the first RCPT;
  * each RCPT waits for the backend's verdict; 354 is ours, the body is kept
- * while it fits the buffer, and sent when all of it is here; the reply to the
- * end of data is the backend's.
+ * while it fits the buffer, and sent when all of it is here, or when the
+ * buffer is full; the reply to the end of data is the backend's.
  *
  * The pass lives in the transaction's pool.  A client that is gone changes
  * nothing once commit was called: the transaction is freed here then.
@@ -159,6 +159,7 @@ ngx_smtp_pass_take(ngx_smtp_transaction_t *txn)
     ps->sync = 1;
     ps->answered = 0;
 
+    ngx_smtp_pass_keep(ps);
     ngx_smtp_pass_go(ps, NGX_SMTP_PASS_BODY);
 
     ps->sync = 0;
@@ -221,6 +222,11 @@ ngx_smtp_pass_abort(ngx_smtp_transaction_t *txn)
 
         if (ps->timer.timer_set) {
             ngx_del_timer(&ps->timer);
+        }
+
+        if (ngx_smtp_pass_writing(ps)) {
+            ps->freeing = 1;
+            return;
         }
     }
 
@@ -342,7 +348,7 @@ ngx_smtp_pass_go(ngx_smtp_pass_t *ps, ngx_uint_t goal)
 
     if (ps->conn == NULL) {
 
-        if (ps->streamed) {
+        if (!ngx_smtp_pass_kept(ps)) {
 
             /* it was lost while we waited for the client */
 
@@ -597,11 +603,20 @@ ngx_smtp_pass_answer(ngx_smtp_pass_t *ps, ngx_int_t rc)
     txn = ps->txn;
     goal = ps->goal;
 
-    ps->goal = NGX_SMTP_PASS_IDLE;
-
     if (ps->timer.timer_set) {
         ngx_del_timer(&ps->timer);
     }
+
+    if (ngx_smtp_pass_writing(ps)) {
+
+        /* the server frees or adds to the blocks */
+
+        ps->answering = 1;
+        ps->later = rc;
+        return;
+    }
+
+    ps->goal = NGX_SMTP_PASS_IDLE;
 
     if (goal == NGX_SMTP_PASS_RCPT) {
 

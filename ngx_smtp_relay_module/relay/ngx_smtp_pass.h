@@ -12,6 +12,7 @@
  * ngx_smtp_pass.c        the sink: what the client asks, what it is answered
  * ngx_smtp_pass_next.c   which server, which one next, when the spool
  * ngx_smtp_pass_body.c   the message on its way out
+ * ngx_smtp_pass_keep.c   the copy of a message that does not fit the buffer
  * ngx_smtp_pass_conn.c   connections to backends, and the pool of idle ones
  *
  * The fate of a message is one: passed or spooled.  It is open until the first
@@ -28,6 +29,7 @@
 #include <ngx_core.h>
 #include <ngx_event.h>
 #include <ngx_stream.h>
+#include <ngx_thread_pool.h>
 
 #include "ngx_smtp_backend.h"
 #include "ngx_smtp_transaction.h"
@@ -81,6 +83,11 @@ typedef struct {
     ngx_msec_t                       next_timeout;    /* 0: none */
 
     size_t                           buffer_size;
+    ngx_path_t                      *temp_path;   /* of copies of larger ones;
+                                                     NULL: see temp_folder */
+    u_char                          *temp_folder; /* NUL-terminated; NULL: no
+                                                     copies */
+    ngx_thread_pool_t               *temp_pool;
     ngx_msec_t                       connect_timeout;
     ngx_msec_t                       timeout;     /* reply to a command */
     ngx_msec_t                       send_timeout;

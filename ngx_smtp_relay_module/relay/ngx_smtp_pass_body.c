@@ -9,8 +9,9 @@
  * DATA wants it (dots doubled, no bare CR or LF), the end of data.
  *
  * While the message fits the buffer nothing is freed, so that another server
- * or the spool can have it.  Beyond that it is streamed: what was sent is
- * freed, and the client is read as fast as the backend reads.
+ * or the spool can have it.  Beyond that what was sent is freed, and the
+ * client is read as fast as the backend reads; if there is a copy in a file,
+ * it is sent again from there (ngx_smtp_pass_keep.c).
  */
 
 
@@ -29,9 +30,7 @@
 #define NGX_SMTP_PASS_WHOLE  32768
 
 
-static ngx_int_t ngx_smtp_pass_flush(ngx_smtp_pass_t *ps);
-static ngx_int_t ngx_smtp_pass_encode(ngx_smtp_pass_t *ps, u_char *pos,
-    u_char *last);
+static ngx_int_t ngx_smtp_pass_blocks(ngx_smtp_pass_t *ps);
 static ngx_int_t ngx_smtp_pass_end(ngx_smtp_pass_t *ps);
 static ngx_int_t ngx_smtp_pass_broken(ngx_smtp_pass_t *ps);
 
@@ -44,43 +43,23 @@ ngx_smtp_pass_rewind(ngx_smtp_pass_t *ps)
     ps->begun = 1;
     ps->fields = 0;
     ps->sending = 0;
-    ps->block = ps->txn->content.first;
-    ps->pos = ps->block ? ngx_smtp_block_start(ps->block) : NULL;
+    ps->offset = 0;
+    ps->block = NULL;
+    ps->pos = NULL;
 }
 
 
 ngx_int_t
 ngx_smtp_pass_body(ngx_smtp_pass_t *ps)
 {
-    u_char              *last;
-    ngx_int_t            rc;
-    ngx_uint_t           whole;
-    ngx_str_t           *fields;
-    ngx_smtp_peer_t     *p;
-    ngx_smtp_content_t  *content;
-
-    p = ps->conn->peer;
-    content = &ps->txn->content;
+    ngx_int_t   rc;
+    ngx_str_t  *fields;
 
     if (!ps->begun) {
         ngx_smtp_pass_rewind(ps);
-
-        if (ps->goal == NGX_SMTP_PASS_BODY) {
-            ps->streamed = 1;
-        }
-
-    } else if (ps->streamed && ps->block == NULL) {
-
-        /* streamed: what came since the last call */
-
-        ps->block = content->first;
-        ps->pos = ps->block ? ngx_smtp_block_start(ps->block) : NULL;
     }
 
     ps->sending = 0;
-
-    whole = (ps->goal == NGX_SMTP_PASS_COMMIT && !ps->streamed
-             && content->buffered <= NGX_SMTP_PASS_WHOLE);
 
     if (!ps->fields) {
         ps->fields = 1;
@@ -93,7 +72,56 @@ ngx_smtp_pass_body(ngx_smtp_pass_t *ps)
         }
     }
 
-    while (ps->block) {
+    rc = ngx_smtp_pass_stored(ps);
+
+    if (rc == NGX_OK) {
+        rc = ngx_smtp_pass_blocks(ps);
+    }
+
+    if (rc == NGX_ERROR) {
+        return ngx_smtp_pass_broken(ps);
+    }
+
+    if (rc != NGX_OK || ngx_smtp_pass_writing(ps)) {
+        return NGX_DECLINED;
+    }
+
+    if (ps->goal == NGX_SMTP_PASS_COMMIT) {
+        return ngx_smtp_pass_end(ps);
+    }
+
+    ngx_smtp_block_free(ngx_smtp_content_take(&ps->txn->content));
+
+    ngx_smtp_pass_answer(ps, NGX_OK);
+
+    return NGX_DECLINED;
+}
+
+
+/* What is in memory; NGX_OK, NGX_AGAIN or NGX_ERROR as flush. */
+
+static ngx_int_t
+ngx_smtp_pass_blocks(ngx_smtp_pass_t *ps)
+{
+    u_char              *last;
+    ngx_int_t            rc;
+    ngx_uint_t           whole;
+    ngx_smtp_peer_t     *p;
+    ngx_smtp_content_t  *content;
+
+    p = ps->conn->peer;
+    content = &ps->txn->content;
+
+    whole = (ps->goal == NGX_SMTP_PASS_COMMIT && !ps->streamed
+             && content->buffered <= NGX_SMTP_PASS_WHOLE);
+
+    while (ps->offset < content->size) {
+
+        if (ps->block == NULL) {
+            ps->block = content->first;
+            ps->pos = ngx_smtp_block_start(ps->block);
+        }
+
         last = ps->block->last;
 
         if (last - ps->pos > NGX_SMTP_PASS_FLUSH) {
@@ -101,9 +129,10 @@ ngx_smtp_pass_body(ngx_smtp_pass_t *ps)
         }
 
         if (ngx_smtp_pass_encode(ps, ps->pos, last) != NGX_OK) {
-            return ngx_smtp_pass_broken(ps);
+            return NGX_ERROR;
         }
 
+        ps->offset += last - ps->pos;
         ps->pos = last;
 
         if (last == ps->block->last) {
@@ -118,43 +147,25 @@ ngx_smtp_pass_body(ngx_smtp_pass_t *ps)
         rc = ngx_smtp_pass_flush(ps);
 
         if (rc != NGX_OK) {
-            return rc == NGX_AGAIN ? NGX_DECLINED : ngx_smtp_pass_broken(ps);
+            return rc;
         }
     }
 
-    if (!whole) {
-        rc = ngx_smtp_pass_flush(ps);
-
-        if (rc != NGX_OK) {
-            return rc == NGX_AGAIN ? NGX_DECLINED : ngx_smtp_pass_broken(ps);
-        }
-    }
-
-    if (ps->goal == NGX_SMTP_PASS_COMMIT) {
-        return ngx_smtp_pass_end(ps);
-    }
-
-    ngx_smtp_pass_answer(ps, NGX_OK);
-
-    return NGX_DECLINED;
+    return whole ? NGX_OK : ngx_smtp_pass_flush(ps);
 }
 
 
 /*
- * NGX_OK, NGX_AGAIN: the function above is called when all is out, NGX_ERROR.
- * Nothing refers to the blocks afterwards.
+ * NGX_OK, NGX_AGAIN: ngx_smtp_pass_body() is called when all is out,
+ * NGX_ERROR.  Nothing refers to the octets afterwards.
  */
 
-static ngx_int_t
+ngx_int_t
 ngx_smtp_pass_flush(ngx_smtp_pass_t *ps)
 {
     ngx_int_t  rc;
 
     rc = ngx_smtp_peer_flush(ps->conn->peer);
-
-    if (ps->streamed && ps->block == NULL) {
-        ngx_smtp_block_free(ngx_smtp_content_take(&ps->txn->content));
-    }
 
     ps->sending = (rc == NGX_AGAIN);
 
@@ -167,7 +178,7 @@ ngx_smtp_pass_flush(ngx_smtp_pass_t *ps)
  * where they lie.
  */
 
-static ngx_int_t
+ngx_int_t
 ngx_smtp_pass_encode(ngx_smtp_pass_t *ps, u_char *pos, u_char *last)
 {
     u_char           *end, *out, tmp[8];

@@ -187,6 +187,9 @@ ngx_smtp_pass_connect(ngx_smtp_pass_t *ps, ngx_uint_t fresh)
 
     conf = ps->conf;
 
+    ps->begun = 0;
+    ps->sending = 0;
+
     if (ngx_smtp_pass_identity(ps) != NGX_OK) {
         ngx_smtp_pass_unpick(ps, 0);
         ngx_smtp_pass_give_up(ps, NGX_SMTP_PASS_ERROR);
@@ -587,7 +590,7 @@ ngx_smtp_pass_failed(ngx_smtp_pass_t *ps, ngx_uint_t why, ngx_uint_t failed)
         ngx_del_timer(&ps->timer);
     }
 
-    if (!ps->streamed && (conf->next & why)
+    if (ngx_smtp_pass_kept(ps) && (conf->next & why)
         && (conf->next_timeout == 0
             || ngx_current_msec - ps->started < conf->next_timeout)
         && ngx_smtp_pass_pick(ps) == NGX_OK)
@@ -641,7 +644,8 @@ ngx_smtp_pass_give_up(ngx_smtp_pass_t *ps, ngx_uint_t why)
 ngx_uint_t
 ngx_smtp_pass_may_spool(ngx_smtp_pass_t *ps, ngx_uint_t why)
 {
-    return ps->conf->queue && (ps->conf->fallback & why) && !ps->streamed;
+    return ps->conf->queue && (ps->conf->fallback & why)
+           && ngx_smtp_pass_kept(ps);
 }
 
 
@@ -662,6 +666,11 @@ ngx_smtp_pass_spool(ngx_smtp_pass_t *ps)
 
     if (ps->timer.timer_set) {
         ngx_del_timer(&ps->timer);
+    }
+
+    if (ngx_smtp_pass_writing(ps)) {
+        ps->spooling = 1;
+        return;
     }
 
     ngx_log_error(NGX_LOG_NOTICE, txn->log, 0,

@@ -26,6 +26,7 @@
 #include "ngx_smtp_data.h"
 #include "ngx_smtp_talk.h"
 #include "ngx_smtp_pass.h"
+#include "ngx_smtp_temp.h"
 
 
 /* what the session waits for */
@@ -80,8 +81,12 @@ struct ngx_smtp_pass_s {
     ngx_uint_t                 capacity;
     ngx_uint_t                 naccepted;    /* of them 250 was answered */
     ngx_smtp_data_encoder_t    encoder;
-    ngx_smtp_block_t          *block;    /* next to be sent */
+    off_t                      offset;   /* in the content: next to be sent */
+    ngx_smtp_block_t          *block;    /* where that is; NULL: in the file,
+                                            or at the begin of the chain */
     u_char                    *pos;      /* in it */
+    ngx_smtp_temp_t           *temp;     /* a copy of it; NULL: none */
+    ngx_int_t                  later;    /* the answer that waits for it */
 
     /* the reply that counts; the last one */
     ngx_smtp_verdict_t         verdict;
@@ -101,7 +106,10 @@ struct ngx_smtp_pass_s {
     unsigned                   begun:1;  /* the body is being sent */
     unsigned                   fields:1; /* those above it were */
     unsigned                   sending:1;    /* the kernel is full */
-    unsigned                   streamed:1;   /* octets sent are not kept */
+    unsigned                   streamed:1;   /* octets sent leave memory */
+    unsigned                   answering:1;  /* by later, when temp is idle */
+    unsigned                   spooling:1;   /* to the spool, likewise */
+    unsigned                   freeing:1;    /* to be freed, likewise */
     unsigned                   addr_used:1;
 };
 
@@ -180,6 +188,33 @@ ngx_int_t ngx_smtp_pass_body(ngx_smtp_pass_t *ps);
 
 /* The body is to be sent from its begin (again). */
 void ngx_smtp_pass_rewind(ngx_smtp_pass_t *ps);
+
+
+/* -- ngx_smtp_pass_keep.c ------------------------------------------------ */
+
+/*
+ * The content is over the buffer: from now on it leaves memory when it was
+ * sent.  A copy of what is in memory is begun, if there may be one.
+ */
+void ngx_smtp_pass_keep(ngx_smtp_pass_t *ps);
+
+/* 1 if all of the message that has come can be had (again). */
+ngx_uint_t ngx_smtp_pass_kept(ngx_smtp_pass_t *ps);
+
+/* 1 while the blocks of the content are being written: they must stay. */
+ngx_uint_t ngx_smtp_pass_writing(ngx_smtp_pass_t *ps);
+
+/*
+ * Sends what is in the file alone.  NGX_OK: that is out; NGX_AGAIN: it goes on
+ * later; NGX_ERROR: the connection is broken; NGX_DECLINED: the file cannot be
+ * read, the transaction has been answered, connection and pass may be gone.
+ */
+ngx_int_t ngx_smtp_pass_stored(ngx_smtp_pass_t *ps);
+
+/* As said in pass_body.c: encodes octets of the message, and flushes. */
+ngx_int_t ngx_smtp_pass_encode(ngx_smtp_pass_t *ps, u_char *pos,
+    u_char *last);
+ngx_int_t ngx_smtp_pass_flush(ngx_smtp_pass_t *ps);
 
 
 /* -- ngx_smtp_pass_conn.c ------------------------------------------------ */

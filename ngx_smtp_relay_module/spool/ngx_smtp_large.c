@@ -14,9 +14,14 @@
 #include "ngx_smtp_store_internal.h"
 
 
+/* copied at once from another file */
+#define NGX_SMTP_LARGE_PIECE  (128 * 1024)
+
+
 static ngx_int_t ngx_smtp_large_start(ngx_smtp_large_t *l,
     ngx_smtp_block_t *blocks);
 static void ngx_smtp_large_run(void *data);
+static ngx_int_t ngx_smtp_large_source(ngx_smtp_large_t *l);
 static void ngx_smtp_large_done(void *data);
 static void ngx_smtp_large_answer(ngx_smtp_large_t *l);
 static void ngx_smtp_large_later(ngx_smtp_large_t *l);
@@ -34,6 +39,7 @@ ngx_smtp_large_open(ngx_smtp_store_t *store)
 
     l->store = store;
     l->body.fd = -1;
+    l->source = -1;
     l->rc = NGX_OK;
 
     (void) ngx_snprintf((u_char *) l->wish, sizeof(l->wish), "%P-%ui.body%Z",
@@ -56,6 +62,25 @@ ngx_smtp_large_write(ngx_smtp_large_t *l, ngx_smtp_block_t *blocks,
     if (ngx_smtp_large_start(l, blocks) != NGX_OK) {
         ngx_smtp_large_later(l);
     }
+}
+
+
+void
+ngx_smtp_large_copy(ngx_smtp_large_t *l, ngx_fd_t fd, off_t size,
+    ngx_smtp_block_t *blocks, ngx_smtp_large_pt handler, void *data)
+{
+    /* of our own, so that the caller may come to its end before the thread */
+
+    l->source = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    l->source_size = size;
+
+    if (l->source == -1) {
+        ngx_log_error(NGX_LOG_CRIT, l->store->log, ngx_errno,
+                      "fcntl(F_DUPFD_CLOEXEC) failed");
+        l->rc = NGX_ERROR;
+    }
+
+    ngx_smtp_large_write(l, blocks, handler, data);
 }
 
 
@@ -102,6 +127,10 @@ ngx_smtp_large_abort(ngx_smtp_large_t *l)
 void
 ngx_smtp_large_free(ngx_smtp_large_t *l)
 {
+    if (l->source != -1) {
+        (void) ngx_smtp_sys.close(l->source);
+    }
+
     ngx_smtp_block_free(l->blocks);
     ngx_free(l->iov);
     ngx_free(l);
@@ -187,6 +216,12 @@ ngx_smtp_large_run(void *data)
 
     if (l->aborted) {
         ngx_smtp_body_abort(&l->store->spool, &l->body);
+
+        if (l->source != -1) {
+            (void) ngx_smtp_sys.close(l->source);
+            l->source = -1;
+        }
+
         return;
     }
 
@@ -198,6 +233,17 @@ ngx_smtp_large_run(void *data)
         }
 
         l->made = 1;
+    }
+
+    if (l->source != -1) {
+        l->rc = ngx_smtp_large_source(l);
+
+        (void) ngx_smtp_sys.close(l->source);
+        l->source = -1;
+
+        if (l->rc != NGX_OK) {
+            return;
+        }
     }
 
     if (l->niov) {
@@ -213,6 +259,53 @@ ngx_smtp_large_run(void *data)
     if (l->accept && ngx_smtp_sys.fsync(l->body.fd) == -1) {
         l->rc = ngx_smtp_fault_set(&l->body.fault, "fsync() of large body");
     }
+}
+
+
+/* What another one has kept of the message so far. */
+
+static ngx_int_t
+ngx_smtp_large_source(ngx_smtp_large_t *l)
+{
+    off_t          offset;
+    u_char        *buf;
+    size_t         size;
+    ssize_t        n;
+    ngx_int_t      rc;
+    struct iovec   iov;
+
+    buf = malloc(NGX_SMTP_LARGE_PIECE);
+    if (buf == NULL) {
+        return ngx_smtp_fault_set(&l->body.fault, "malloc() for large body");
+    }
+
+    rc = NGX_OK;
+
+    for (offset = 0; rc == NGX_OK && offset < l->source_size; offset += n) {
+        size = (size_t) ngx_min(l->source_size - offset,
+                                (off_t) NGX_SMTP_LARGE_PIECE);
+
+        n = ngx_smtp_sys.pread(l->source, buf, size, offset);
+
+        if (n <= 0) {
+            if (n == 0) {
+                ngx_set_errno(EIO);
+            }
+
+            rc = ngx_smtp_fault_set(&l->body.fault,
+                                    "read() of temporary file");
+            break;
+        }
+
+        iov.iov_base = buf;
+        iov.iov_len = n;
+
+        rc = ngx_smtp_body_write(&l->body, &iov, 1);
+    }
+
+    free(buf);
+
+    return rc;
 }
 
 

@@ -262,9 +262,11 @@ void ngx_smtp_store_accept(ngx_smtp_store_t *store, ngx_smtp_accept_t *a);
  * A content over NGX_SMTP_LARGE bytes goes to a file of its own while it
  * comes in.  open: NULL without memory.  write: takes the blocks; one write
  * at a time; handler(data, rc) when they are on their way to disk (rc NGX_OK,
- * NGX_BUSY for no space, NGX_ERROR).  The accept that carries it syncs and
- * links the file.  abort: at any moment, also while a write is in flight (its
- * handler is not called then); leaves nothing behind.
+ * NGX_BUSY for no space, NGX_ERROR).  copy: as write, and before the blocks
+ * the first size octets of fd, which stays the caller's and may be closed at
+ * once.  The accept that carries it syncs and links the file.  abort: at any
+ * moment, also while a write is in flight (its handler is not called then);
+ * leaves nothing behind.
  */
 #define NGX_SMTP_LARGE  (1024 * 1024)
 
@@ -274,6 +276,8 @@ typedef void (*ngx_smtp_large_pt)(void *data, ngx_int_t rc);
 ngx_smtp_large_t *ngx_smtp_large_open(ngx_smtp_store_t *store);
 void ngx_smtp_large_write(ngx_smtp_large_t *l, ngx_smtp_block_t *blocks,
     ngx_smtp_large_pt handler, void *data);
+void ngx_smtp_large_copy(ngx_smtp_large_t *l, ngx_fd_t fd, off_t size,
+    ngx_smtp_block_t *blocks, ngx_smtp_large_pt handler, void *data);
 void ngx_smtp_large_abort(ngx_smtp_large_t *l);
 
 

@@ -375,6 +375,8 @@ struct ngx_smtp_large_s {
     ngx_smtp_block_t        *blocks;
     struct iovec            *iov;
     ngx_uint_t               niov;
+    ngx_fd_t                 source;    /* to be copied first; -1: none */
+    off_t                    source_size;
     ngx_smtp_large_pt        handler;
     void                    *data;
     ngx_smtp_accept_t       *accept;

@@ -10,6 +10,7 @@ package Test::SMTPRelay::Sink;
 #         tls => 1,                              # offers STARTTLS
 #         tls => 'implicit',                     # TLS from the start
 #         tls => [ $cert, $key ],                # with this certificate
+#         rcvbuf => 65536,                       # the kernel holds no more
 #         replies => {
 #             RCPT => '550 5.1.1 no such user',
 #             MAIL => [ '451 4.3.0 later', '250 ok' ],
@@ -62,7 +63,8 @@ use IO::Socket::INET;
 use IO::Socket::SSL ();
 use JSON::PP ();
 use POSIX qw/ _exit WNOHANG /;
-use Socket qw/ IPPROTO_TCP TCP_NODELAY SOL_SOCKET SO_LINGER /;
+use Socket qw/ IPPROTO_TCP TCP_NODELAY SOL_SOCKET SO_LINGER
+    SO_RCVBUF /;
 use Time::HiRes qw/ sleep time /;
 
 
@@ -119,6 +121,9 @@ sub start {
     my $listen = IO::Socket::INET->new(Listen => 1024, Proto => 'tcp',
         LocalAddr => '127.0.0.1', LocalPort => $self->{port}, ReuseAddr => 1)
         or croak "sink: port $self->{port}: $!";
+
+    setsockopt $listen, SOL_SOCKET, SO_RCVBUF, pack 'l', $self->{rcvbuf}
+        if $self->{rcvbuf};
 
     $self->{pid} = $self->{t}->spawn_perl("sink-$self->{name}",
         sub { $self->serve($listen) });
