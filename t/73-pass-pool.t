@@ -19,7 +19,7 @@ use Time::HiRes qw/ sleep /;
 my $t = Test::SMTPRelay->new();
 
 my @xclient = ('PIPELINING', '8BITMIME', 'SIZE 1000000',
-    'XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR');
+    'XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT');
 
 my $a = $t->sink('a');
 my $b = $t->sink('b');
@@ -244,10 +244,11 @@ my @x = grep { / XCLIENT/ } $x->commands();
 is(scalar @x, 3, 'one for each set');
 is($x[0], '1 XCLIENT NAME=[UNAVAILABLE] ADDR=127.0.0.1 PORT='
     . $c->local_port() . ' PROTO=ESMTP HELO=one.test LOGIN=[UNAVAILABLE] '
-    . 'DESTADDR=[UNAVAILABLE]', 'its attributes');
+    . 'DESTADDR=127.0.0.1 DESTPORT=' . $t->port('x_in'), 'its attributes');
 is($x[1], '2 XCLIENT NAME=[UNAVAILABLE] ADDR=127.0.0.2 PORT='
     . $c2->local_port() . ' PROTO=ESMTP HELO=two.test LOGIN=[UNAVAILABLE] '
-    . 'DESTADDR=[UNAVAILABLE]', 'those of the second');
+    . 'DESTADDR=127.0.0.1 DESTPORT=' . $t->port('x_in'),
+    'those of the second');
 like($x[2], qr/ PROTO=SMTP HELO=three\.test /, 'HELO');
 is(join(' ', map { $_->{conn} } $x->messages()), '1 1 2 1 3',
     'nobody speaks as somebody else');

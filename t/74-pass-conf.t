@@ -85,6 +85,30 @@ refused("$pass smtp_pass_ssl on; smtp_pass_ssl_certificate $crt;",
     qr/go together/, 'certificate without key');
 accepted("$pass smtp_pass_ssl on; smtp_pass_ssl_certificate $crt; "
     . 'smtp_pass_ssl_certificate_key %%DIR%%/ca.key;', 'with key');
+accepted("$pass smtp_pass_ssl on; smtp_pass_ssl_certificate %%DIR%%/\$a; "
+    . 'smtp_pass_ssl_certificate_key %%DIR%%/$b;', 'by variable', '
+    map $smtp_mail_from_domain $a { default ca.crt; }
+    map $smtp_mail_from_domain $b { default ca.key; }');
+accepted("$pass smtp_pass_ssl on; $_;", $_) for
+    'smtp_pass_ssl_protocols TLSv1.3', 'smtp_pass_ssl_ciphers HIGH',
+    'smtp_pass_ssl_conf_command MinProtocol TLSv1.3',
+    'smtp_pass_ssl_name $smtp_rcpt_domain', 'smtp_pass_ssl_session_reuse off',
+    'smtp_pass_ssl_certificate ""; smtp_pass_ssl_certificate_key ""';
+refused("$pass smtp_pass_ssl on; smtp_pass_ssl_crl $crt;",
+    qr/"smtp_pass_ssl_crl" needs.*:\d+$/m, 'a list of nobody');
+refused("$pass smtp_pass_ssl on; $_;", qr/nonsense|SSLv9|none"/i,
+    $_) for
+    'smtp_pass_ssl_ciphers nonsense', 'smtp_pass_ssl_protocols SSLv9',
+    'smtp_pass_ssl_conf_command Nonsense on',
+    'smtp_pass_ssl_password_file %%DIR%%/none';
+accepted("$pass smtp_pass_bind $_;", "smtp_pass_bind $_") for
+    '127.0.0.1', '127.0.0.1:2000', 'off', '$remote_addr transparent';
+refused("$pass smtp_pass_bind here;", qr/invalid address "here".*:\d+$/m,
+    'smtp_pass_bind here');
+refused("$pass smtp_pass_bind 127.0.0.1 twice;",
+    qr/invalid parameter "twice", must be "transparent"/, 'bind twice');
+refused("$pass smtp_pass_proxy_protocol on;", qr/invalid value "on"/,
+    'smtp_pass_proxy_protocol on');
 refused("$pass smtp_pass_auth a b;",
     qr/not verified.*needs "smtp_pass_ssl_verify" in .*:\d+$/m,
     'a password in clear');

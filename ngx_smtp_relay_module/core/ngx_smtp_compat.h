@@ -47,6 +47,21 @@
     (NGX_SSL_TLSv1_2|NGX_SSL_TLSv1_3)
 
 
+/* a certificate of one connection: with a cache of files since 1.27.4 */
+
+#if (nginx_version < 1027004)
+
+#define ngx_smtp_compat_certificate(c, pool, cert, key, passwords)            \
+    ngx_ssl_connection_certificate(c, pool, cert, key, passwords)
+
+#else
+
+#define ngx_smtp_compat_certificate(c, pool, cert, key, passwords)            \
+    ngx_ssl_connection_certificate(c, pool, cert, key, NULL, passwords)
+
+#endif
+
+
 #if !(NGX_THREADS)
 #error "ngx_smtp_relay_module needs nginx built with --with-threads"
 #endif

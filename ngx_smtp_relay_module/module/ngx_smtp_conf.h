@@ -50,15 +50,28 @@ typedef struct {
 } ngx_smtp_main_conf_t;
 
 
+/* smtp_pass_ssl_...: what the context of TLS is made of */
+typedef struct {
+    ngx_uint_t                    protocols;
+    ngx_str_t                     ciphers;
+    ngx_stream_complex_value_t   *name;
+    ngx_str_t                     trusted;
+    ngx_str_t                     crl;
+    ngx_uint_t                    verify_depth;
+    ngx_stream_complex_value_t   *certificate;
+    ngx_stream_complex_value_t   *key;
+    ngx_array_t                  *passwords;  /* of ngx_str_t */
+    ngx_array_t                  *commands;   /* of ngx_keyval_t */
+    ngx_flag_t                    session_reuse;
+} ngx_smtp_pass_ssl_conf_t;
+
+
 /* a server{} block: what the session knows, and what merging needs */
 typedef struct {
     ngx_smtp_srv_conf_t           server;     /* must be first */
 
     ngx_smtp_pass_conf_t          pass;       /* smtp_pass */
-    ngx_str_t                     ssl_trusted;    /* smtp_pass_ssl_... */
-    ngx_str_t                     ssl_certificate;
-    ngx_str_t                     ssl_key;
-    ngx_uint_t                    ssl_verify_depth;
+    ngx_smtp_pass_ssl_conf_t      ssl;        /* smtp_pass_ssl_... */
 
     ngx_str_t                     enqueue;    /* name of the queue */
     ngx_str_t                     accounts;   /* value of smtp_accounts */
@@ -82,6 +95,7 @@ char *ngx_smtp_conf_pass_auth(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_smtp_conf_health(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_smtp_conf_pass_temp_path(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+char *ngx_smtp_conf_pass_bind(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_smtp_conf_log(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
 /*
@@ -105,6 +119,13 @@ char *ngx_smtp_conf_merge_health(ngx_conf_t *cf, ngx_smtp_server_conf_t *prev,
 
 /* where smtp_pass keeps copies of large messages; its queue is known */
 void ngx_smtp_conf_pass_temp(ngx_conf_t *cf, ngx_smtp_pass_conf_t *pass);
+
+/* the same for TLS to backends; after the rest of smtp_pass */
+char *ngx_smtp_conf_pass_ssl_password_file(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
+void ngx_smtp_conf_create_pass_ssl(ngx_smtp_server_conf_t *conf);
+char *ngx_smtp_conf_merge_pass_ssl(ngx_conf_t *cf,
+    ngx_smtp_server_conf_t *prev, ngx_smtp_server_conf_t *conf);
 
 /* parameter fallback= of smtp_enqueue */
 char *ngx_smtp_conf_fallback(ngx_conf_t *cf, ngx_smtp_server_conf_t *sscf,

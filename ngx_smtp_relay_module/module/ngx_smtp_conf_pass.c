@@ -6,7 +6,7 @@
 
 /*
  * smtp_pass and what belongs to it: where mail is handed to, when the next
- * server or the spool has it instead, and TLS to backends.
+ * server or the spool has it instead.  TLS: ngx_smtp_conf_pass_ssl.c.
  */
 
 
@@ -16,7 +16,6 @@
 #include <ngx_stream.h>
 
 #include "ngx_smtp_conf.h"
-#include "ngx_smtp_compat.h"
 
 
 #define NGX_SMTP_PASS_SECRET_MAX  255
@@ -24,8 +23,6 @@
 
 static char *ngx_smtp_conf_pass_literal(ngx_conf_t *cf,
     ngx_smtp_pass_conf_t *pass);
-static char *ngx_smtp_conf_pass_ssl(ngx_conf_t *cf,
-    ngx_smtp_server_conf_t *conf);
 static char *ngx_smtp_conf_pass_check(ngx_conf_t *cf,
     ngx_smtp_server_conf_t *conf);
 
@@ -204,6 +201,94 @@ ngx_smtp_conf_pass_temp(ngx_conf_t *cf, ngx_smtp_pass_conf_t *pass)
 }
 
 
+/* smtp_pass_bind address [transparent] | off */
+
+char *
+ngx_smtp_conf_pass_bind(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_smtp_server_conf_t *sscf = conf;
+
+    ngx_int_t                            rc;
+    ngx_str_t                           *value;
+    ngx_core_conf_t                     *ccf;
+    ngx_smtp_pass_conf_t                *pass;
+    ngx_stream_compile_complex_value_t   ccv;
+
+    pass = &sscf->pass;
+
+    if (pass->bind != NGX_CONF_UNSET_PTR) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    pass->bind = NULL;
+    pass->bind_value = NULL;
+    pass->bind_transparent = 0;
+
+    if (cf->args->nelts == 3) {
+
+        if (ngx_strcmp(value[2].data, "transparent") != 0) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\", must be "
+                               "\"transparent\"", &value[2]);
+            return NGX_CONF_ERROR;
+        }
+
+        /* workers keep the right to use addresses that are not theirs */
+
+        ccf = (ngx_core_conf_t *) ngx_get_conf(cf->cycle->conf_ctx,
+                                               ngx_core_module);
+        ccf->transparent = 1;
+
+        pass->bind_transparent = 1;
+
+    } else if (ngx_strcmp(value[1].data, "off") == 0) {
+        return NGX_CONF_OK;
+    }
+
+    if (ngx_stream_script_variables_count(&value[1])) {
+
+        pass->bind_value = ngx_palloc(cf->pool,
+                                      sizeof(ngx_stream_complex_value_t));
+        if (pass->bind_value == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        ngx_memzero(&ccv, sizeof(ngx_stream_compile_complex_value_t));
+
+        ccv.cf = cf;
+        ccv.value = &value[1];
+        ccv.complex_value = pass->bind_value;
+
+        return ngx_stream_compile_complex_value(&ccv) == NGX_OK
+               ? NGX_CONF_OK : NGX_CONF_ERROR;
+    }
+
+    pass->bind = ngx_palloc(cf->pool, sizeof(ngx_addr_t));
+    if (pass->bind == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    rc = ngx_parse_addr_port(cf->pool, pass->bind, value[1].data,
+                             value[1].len);
+
+    if (rc == NGX_DECLINED) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid address \"%V\", must be one of this "
+                           "machine's, a variable, or \"off\"", &value[1]);
+    }
+
+    if (rc != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    pass->bind->name = value[1];
+
+    return NGX_CONF_OK;
+}
+
+
 /* the second argument of smtp_enqueue */
 
 char *
@@ -274,14 +359,13 @@ ngx_smtp_conf_create_pass(ngx_smtp_server_conf_t *conf)
     p->keepalive_messages = NGX_CONF_UNSET_UINT;
     p->keepalive_timeout = NGX_CONF_UNSET_MSEC;
     p->keepalive_time = NGX_CONF_UNSET_MSEC;
-    p->tls = NGX_CONF_UNSET_UINT;
-    p->ssl_verify = NGX_CONF_UNSET;
-    p->ssl_server_name = NGX_CONF_UNSET;
+    p->bind = NGX_CONF_UNSET_PTR;
+    p->proxy_protocol = NGX_CONF_UNSET_UINT;
     p->xclient = NGX_CONF_UNSET;
 
     p->health_interval = NGX_CONF_UNSET_MSEC;
 
-    conf->ssl_verify_depth = NGX_CONF_UNSET_UINT;
+    ngx_smtp_conf_create_pass_ssl(conf);
 }
 
 
@@ -327,18 +411,16 @@ ngx_smtp_conf_merge_pass(ngx_conf_t *cf, ngx_smtp_server_conf_t *prev,
                               NGX_SMTP_PASS_KEEPALIVE_TIMEOUT);
     ngx_conf_merge_msec_value(c->keepalive_time, p->keepalive_time,
                               NGX_SMTP_PASS_KEEPALIVE_TIME);
-    ngx_conf_merge_uint_value(c->tls, p->tls, NGX_SMTP_PASS_SSL_OFF);
-    ngx_conf_merge_str_value(c->ssl_name, p->ssl_name, "");
-    ngx_conf_merge_value(c->ssl_verify, p->ssl_verify, 0);
-    ngx_conf_merge_value(c->ssl_server_name, p->ssl_server_name, 0);
+    ngx_conf_merge_uint_value(c->proxy_protocol, p->proxy_protocol, 0);
     ngx_conf_merge_value(c->xclient, p->xclient, 0);
     ngx_conf_merge_bitmask_value(c->extensions, p->extensions,
                                  NGX_CONF_BITMASK_SET);
-    ngx_conf_merge_str_value(conf->ssl_trusted, prev->ssl_trusted, "");
-    ngx_conf_merge_str_value(conf->ssl_certificate, prev->ssl_certificate, "");
-    ngx_conf_merge_str_value(conf->ssl_key, prev->ssl_key, "");
-    ngx_conf_merge_uint_value(conf->ssl_verify_depth, prev->ssl_verify_depth,
-                              1);
+
+    if (c->bind == NGX_CONF_UNSET_PTR) {
+        ngx_conf_merge_ptr_value(c->bind, p->bind, NULL);
+        c->bind_value = p->bind_value;
+        c->bind_transparent = p->bind_transparent;
+    }
 
     if (c->user.data == NULL) {
         c->user = p->user;
@@ -347,7 +429,9 @@ ngx_smtp_conf_merge_pass(ngx_conf_t *cf, ngx_smtp_server_conf_t *prev,
 
     ngx_queue_init(&c->idle);
 
-    if (ngx_smtp_conf_merge_health(cf, prev, conf) != NGX_CONF_OK) {
+    if (ngx_smtp_conf_merge_health(cf, prev, conf) != NGX_CONF_OK
+        || ngx_smtp_conf_merge_pass_ssl(cf, prev, conf) != NGX_CONF_OK)
+    {
         return NGX_CONF_ERROR;
     }
 
@@ -368,11 +452,7 @@ ngx_smtp_conf_merge_pass(ngx_conf_t *cf, ngx_smtp_server_conf_t *prev,
                       |NGX_SMTP_PASS_421;
     }
 
-    if (ngx_smtp_conf_pass_check(cf, conf) != NGX_CONF_OK) {
-        return NGX_CONF_ERROR;
-    }
-
-    return ngx_smtp_conf_pass_ssl(cf, conf);
+    return ngx_smtp_conf_pass_check(cf, conf);
 }
 
 
@@ -383,18 +463,6 @@ ngx_smtp_conf_pass_check(ngx_conf_t *cf, ngx_smtp_server_conf_t *conf)
 
     c = &conf->pass;
 
-    if (c->ssl_verify && c->tls == NGX_SMTP_PASS_SSL_OFF) {
-        return ngx_smtp_conf_error(cf, &conf->server,
-                                   "\"smtp_pass_ssl_verify\" needs "
-                                   "\"smtp_pass_ssl starttls\" or \"on\"");
-    }
-
-    if (c->ssl_verify && conf->ssl_trusted.len == 0) {
-        return ngx_smtp_conf_error(cf, &conf->server,
-                                   "\"smtp_pass_ssl_verify\" needs "
-                                   "\"smtp_pass_ssl_trusted_certificate\"");
-    }
-
     if (c->user.len && !c->ssl_verify) {
         return ngx_smtp_conf_error(cf, &conf->server,
                                    "\"smtp_pass_auth\" would give the "
@@ -402,68 +470,6 @@ ngx_smtp_conf_pass_check(ngx_conf_t *cf, ngx_smtp_server_conf_t *conf)
                                    "verified: it needs "
                                    "\"smtp_pass_ssl_verify\"");
     }
-
-    if ((conf->ssl_certificate.len == 0) != (conf->ssl_key.len == 0)) {
-        return ngx_smtp_conf_error(cf, &conf->server,
-                                   "\"smtp_pass_ssl_certificate\" and "
-                                   "\"smtp_pass_ssl_certificate_key\" go "
-                                   "together");
-    }
-
-    return NGX_CONF_OK;
-}
-
-
-static char *
-ngx_smtp_conf_pass_ssl(ngx_conf_t *cf, ngx_smtp_server_conf_t *conf)
-{
-    ngx_ssl_t             *ssl;
-    ngx_pool_cleanup_t    *cln;
-    ngx_smtp_pass_conf_t  *c;
-
-    c = &conf->pass;
-
-    if (c->tls == NGX_SMTP_PASS_SSL_OFF) {
-        return NGX_CONF_OK;
-    }
-
-    ssl = ngx_pcalloc(cf->pool, sizeof(ngx_ssl_t));
-    if (ssl == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    ssl->log = cf->log;
-
-    if (ngx_ssl_create(ssl, NGX_SMTP_CLIENT_PROTOCOLS, NULL) != NGX_OK) {
-        return NGX_CONF_ERROR;
-    }
-
-    cln = ngx_pool_cleanup_add(cf->pool, 0);
-    if (cln == NULL) {
-        ngx_ssl_cleanup_ctx(ssl);
-        return NGX_CONF_ERROR;
-    }
-
-    cln->handler = ngx_ssl_cleanup_ctx;
-    cln->data = ssl;
-
-    if (conf->ssl_certificate.len
-        && ngx_ssl_certificate(cf, ssl, &conf->ssl_certificate,
-                               &conf->ssl_key, NULL)
-           != NGX_OK)
-    {
-        return NGX_CONF_ERROR;
-    }
-
-    if (conf->ssl_trusted.len
-        && ngx_ssl_trusted_certificate(cf, ssl, &conf->ssl_trusted,
-                                       conf->ssl_verify_depth)
-           != NGX_OK)
-    {
-        return NGX_CONF_ERROR;
-    }
-
-    c->ssl = ssl;
 
     return NGX_CONF_OK;
 }

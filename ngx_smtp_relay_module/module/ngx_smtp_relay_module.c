@@ -55,6 +55,25 @@ static ngx_conf_enum_t  ngx_smtp_pass_ssl_values[] = {
 };
 
 
+static ngx_conf_enum_t  ngx_smtp_pass_proxy_protocol_values[] = {
+    { ngx_string("off"), 0 },
+    { ngx_string("v1"), 1 },
+    { ngx_string("v2"), 2 },
+    { ngx_null_string, 0 }
+};
+
+
+static ngx_conf_bitmask_t  ngx_smtp_pass_ssl_protocols[] = {
+    { ngx_string("SSLv2"), NGX_SSL_SSLv2 },
+    { ngx_string("SSLv3"), NGX_SSL_SSLv3 },
+    { ngx_string("TLSv1"), NGX_SSL_TLSv1 },
+    { ngx_string("TLSv1.1"), NGX_SSL_TLSv1_1 },
+    { ngx_string("TLSv1.2"), NGX_SSL_TLSv1_2 },
+    { ngx_string("TLSv1.3"), NGX_SSL_TLSv1_3 },
+    { ngx_null_string, 0 }
+};
+
+
 static ngx_conf_bitmask_t  ngx_smtp_pass_next_values[] = {
     { ngx_string("error"), NGX_SMTP_PASS_ERROR },
     { ngx_string("timeout"), NGX_SMTP_PASS_TIMEOUT },
@@ -290,11 +309,32 @@ static ngx_command_t  ngx_smtp_relay_commands[] = {
       offsetof(ngx_smtp_server_conf_t, pass.tls),
       &ngx_smtp_pass_ssl_values },
 
-    { ngx_string("smtp_pass_ssl_name"),
+    { ngx_string("smtp_pass_ssl_session_reuse"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_server_conf_t, ssl.session_reuse),
+      NULL },
+
+    { ngx_string("smtp_pass_ssl_protocols"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_1MORE,
+      ngx_conf_set_bitmask_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_server_conf_t, ssl.protocols),
+      &ngx_smtp_pass_ssl_protocols },
+
+    { ngx_string("smtp_pass_ssl_ciphers"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_str_slot,
       NGX_STREAM_SRV_CONF_OFFSET,
-      offsetof(ngx_smtp_server_conf_t, pass.ssl_name),
+      offsetof(ngx_smtp_server_conf_t, ssl.ciphers),
+      NULL },
+
+    { ngx_string("smtp_pass_ssl_name"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_stream_set_complex_value_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_server_conf_t, ssl.name),
       NULL },
 
     { ngx_string("smtp_pass_ssl_server_name"),
@@ -315,29 +355,64 @@ static ngx_command_t  ngx_smtp_relay_commands[] = {
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_num_slot,
       NGX_STREAM_SRV_CONF_OFFSET,
-      offsetof(ngx_smtp_server_conf_t, ssl_verify_depth),
+      offsetof(ngx_smtp_server_conf_t, ssl.verify_depth),
       NULL },
 
     { ngx_string("smtp_pass_ssl_trusted_certificate"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_str_slot,
       NGX_STREAM_SRV_CONF_OFFSET,
-      offsetof(ngx_smtp_server_conf_t, ssl_trusted),
+      offsetof(ngx_smtp_server_conf_t, ssl.trusted),
+      NULL },
+
+    { ngx_string("smtp_pass_ssl_crl"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_server_conf_t, ssl.crl),
       NULL },
 
     { ngx_string("smtp_pass_ssl_certificate"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_str_slot,
+      ngx_stream_set_complex_value_zero_slot,
       NGX_STREAM_SRV_CONF_OFFSET,
-      offsetof(ngx_smtp_server_conf_t, ssl_certificate),
+      offsetof(ngx_smtp_server_conf_t, ssl.certificate),
       NULL },
 
     { ngx_string("smtp_pass_ssl_certificate_key"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_str_slot,
+      ngx_stream_set_complex_value_zero_slot,
       NGX_STREAM_SRV_CONF_OFFSET,
-      offsetof(ngx_smtp_server_conf_t, ssl_key),
+      offsetof(ngx_smtp_server_conf_t, ssl.key),
       NULL },
+
+    { ngx_string("smtp_pass_ssl_password_file"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_smtp_conf_pass_ssl_password_file,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("smtp_pass_ssl_conf_command"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE2,
+      ngx_conf_set_keyval_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_server_conf_t, ssl.commands),
+      NULL },
+
+    { ngx_string("smtp_pass_bind"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE12,
+      ngx_smtp_conf_pass_bind,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("smtp_pass_proxy_protocol"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_enum_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_server_conf_t, pass.proxy_protocol),
+      &ngx_smtp_pass_proxy_protocol_values },
 
     { ngx_string("smtp_pass_xclient"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_FLAG,

@@ -235,6 +235,7 @@ ngx_smtp_peer_reconnect(ngx_smtp_peer_t *p)
     pc.get = ngx_event_get_peer;
     pc.type = SOCK_STREAM;
     pc.local = p->local;
+    pc.transparent = p->transparent;
     pc.log = &p->log;
     pc.log_error = NGX_ERROR_ERR;
 
@@ -273,6 +274,7 @@ ngx_smtp_peer_try(ngx_smtp_peer_t *p)
         p->started = ngx_current_msec;
 
         pc->local = p->local;
+        pc->transparent = p->transparent;
         pc->connection = NULL;
 
         rc = ngx_event_connect_peer(pc);

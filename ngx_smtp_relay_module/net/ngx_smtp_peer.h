@@ -30,6 +30,8 @@
 #include <ngx_event_connect.h>
 #include <ngx_stream.h>
 
+#include "ngx_smtp_resume.h"
+
 
 /* what a handler is told */
 #define NGX_SMTP_PEER_CONNECTED  1  /* p->name tells to whom */
@@ -60,6 +62,18 @@ typedef struct ngx_smtp_peer_block_s  ngx_smtp_peer_block_t;
 typedef void (*ngx_smtp_peer_pt)(ngx_smtp_peer_t *p, ngx_uint_t event);
 
 
+/* what of TLS differs between the connections of a context */
+typedef struct {
+    ngx_smtp_resume_t        *resume;     /* sessions; NULL: none is resumed */
+    u_char                    id[NGX_SMTP_RESUME_ID];
+    ngx_str_t                 certificate;    /* of ours, as in nginx's
+                                             directives, NUL behind; empty:
+                                             that of the context, if any */
+    ngx_str_t                 key;
+    ngx_array_t              *passwords;  /* of key */
+} ngx_smtp_peer_tls_t;
+
+
 struct ngx_smtp_peer_s {
     ngx_pool_t               *pool;
     ngx_log_t                 log;        /* of its own; action may be set */
@@ -75,6 +89,11 @@ struct ngx_smtp_peer_s {
     ngx_err_t                 err;        /* errno of it, or 0 */
 
     ngx_connection_t         *connection; /* NULL: not connected */
+
+    /* the caller's, before it connects */
+    ngx_smtp_peer_tls_t      *tls;        /* as long as the peer, or NULL */
+    unsigned                  no_sni:1;   /* no name in TLS */
+    unsigned                  transparent:1;  /* of the local address */
 
     /* private */
     ngx_queue_t               link;
@@ -97,7 +116,6 @@ struct ngx_smtp_peer_s {
     ngx_sockaddr_t            address;
     unsigned                  secure:1;   /* TLS is on */
     unsigned                  verify:1;
-    unsigned                  no_sni:1;   /* the caller's: no name in TLS */
     unsigned                  picked:1;   /* a server of upstream{} is held */
     unsigned                  blocked:1;  /* output waits: SENT will come */
 };

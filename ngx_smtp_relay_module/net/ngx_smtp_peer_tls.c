@@ -16,10 +16,14 @@
 #include <ngx_event_connect.h>
 #include <ngx_stream.h>
 
+#include "ngx_smtp_compat.h"
 #include "ngx_smtp_peer.h"
 #include "ngx_smtp_peer_private.h"
 
 
+static ngx_int_t ngx_smtp_peer_tls_prepare(ngx_smtp_peer_t *p);
+static void ngx_smtp_peer_tls_save(ngx_connection_t *c);
+static void ngx_smtp_peer_tls_failed(ngx_smtp_peer_t *p, ngx_uint_t failure);
 static void ngx_smtp_peer_handshake_handler(ngx_connection_t *c);
 static ngx_int_t ngx_smtp_peer_server_name(ngx_smtp_peer_t *p);
 
@@ -76,6 +80,10 @@ ngx_smtp_peer_starttls(ngx_smtp_peer_t *p, ngx_ssl_t *ssl, ngx_str_t *name,
         }
     }
 
+    if (p->tls && ngx_smtp_peer_tls_prepare(p) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     /* a handshake is nothing that a leaving worker waits for */
 
     c->read->cancelable = 1;
@@ -90,6 +98,74 @@ ngx_smtp_peer_starttls(ngx_smtp_peer_t *p, ngx_ssl_t *ssl, ngx_str_t *name,
     ngx_smtp_peer_post(p, NGX_SMTP_PEER_SECURED, 0);
 
     return NGX_AGAIN;
+}
+
+
+static ngx_int_t
+ngx_smtp_peer_tls_prepare(ngx_smtp_peer_t *p)
+{
+    ngx_connection_t     *c;
+    ngx_ssl_session_t    *session;
+    ngx_smtp_peer_tls_t  *tls;
+
+    c = p->connection;
+    tls = p->tls;
+
+    if (tls->certificate.len
+        && ngx_smtp_compat_certificate(c, p->pool, &tls->certificate,
+                                       &tls->key, tls->passwords)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (tls->resume == NULL) {
+        return NGX_OK;
+    }
+
+    c->ssl->save_session = ngx_smtp_peer_tls_save;
+
+    session = ngx_smtp_resume_get(tls->resume, tls->id);
+
+    if (session && ngx_ssl_set_session(c, session) != NGX_OK) {
+
+        /* it goes without */
+
+        ngx_smtp_resume_drop(tls->resume, tls->id);
+    }
+
+    return NGX_OK;
+}
+
+
+/* TLS 1.3 has tickets for us at any time after the handshake. */
+
+static void
+ngx_smtp_peer_tls_save(ngx_connection_t *c)
+{
+    ngx_smtp_peer_t    *p;
+    ngx_ssl_session_t  *session;
+
+    p = c->data;
+
+    session = ngx_ssl_get_session(c);
+
+    if (session) {
+        ngx_smtp_resume_put(p->tls->resume, p->tls->id, session);
+    }
+}
+
+
+/* What a session that is no good would make worse again is forgotten. */
+
+static void
+ngx_smtp_peer_tls_failed(ngx_smtp_peer_t *p, ngx_uint_t failure)
+{
+    if (p->tls && p->tls->resume) {
+        ngx_smtp_resume_drop(p->tls->resume, p->tls->id);
+    }
+
+    ngx_smtp_peer_failed(p, failure, 0);
 }
 
 
@@ -124,7 +200,7 @@ ngx_smtp_peer_handshaked(ngx_smtp_peer_t *p)
     }
 
     if (!c->ssl->handshaked) {
-        ngx_smtp_peer_failed(p, NGX_SMTP_PEER_TLS, 0);
+        ngx_smtp_peer_tls_failed(p, NGX_SMTP_PEER_TLS);
         return;
     }
 
@@ -135,7 +211,7 @@ ngx_smtp_peer_handshaked(ngx_smtp_peer_t *p)
             ngx_log_error(NGX_LOG_ERR, c->log, 0,
                           "next hop SSL certificate verify error: (%l:%s)",
                           rc, X509_verify_cert_error_string(rc));
-            ngx_smtp_peer_failed(p, NGX_SMTP_PEER_VERIFY, 0);
+            ngx_smtp_peer_tls_failed(p, NGX_SMTP_PEER_VERIFY);
             return;
         }
 
@@ -143,7 +219,7 @@ ngx_smtp_peer_handshaked(ngx_smtp_peer_t *p)
             ngx_log_error(NGX_LOG_ERR, c->log, 0,
                           "next hop SSL certificate does not match \"%V\"",
                           &p->tls_name);
-            ngx_smtp_peer_failed(p, NGX_SMTP_PEER_VERIFY, 0);
+            ngx_smtp_peer_tls_failed(p, NGX_SMTP_PEER_VERIFY);
             return;
         }
     }

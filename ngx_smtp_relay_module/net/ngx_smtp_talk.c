@@ -75,8 +75,11 @@ ngx_smtp_talk_handler(ngx_smtp_peer_t *p, ngx_uint_t event)
 static void
 ngx_smtp_talk_connected(ngx_smtp_talk_t *talk)
 {
-    if (talk->callbacks->connected) {
-        talk->callbacks->connected(talk);
+    if (talk->callbacks->connected
+        && talk->callbacks->connected(talk) != NGX_OK)
+    {
+        talk->callbacks->lost(talk, NGX_SMTP_CLIENT_LOST_CLOSED);
+        return;
     }
 
     if (talk->client->conf.tls_on) {
@@ -212,16 +215,24 @@ ngx_smtp_talk_action(ngx_smtp_talk_t *talk, ngx_int_t action)
 static ngx_int_t
 ngx_smtp_talk_starttls(ngx_smtp_talk_t *talk)
 {
+    ngx_int_t  rc;
+
     ngx_smtp_peer_timeout(talk->peer, talk->timeout);
 
-    if (ngx_smtp_peer_starttls(talk->peer, talk->ssl, talk->tls_name,
-                               talk->verify)
-        == NGX_AGAIN)
-    {
+    rc = ngx_smtp_peer_starttls(talk->peer, talk->ssl, talk->tls_name,
+                                talk->verify);
+
+    if (rc == NGX_AGAIN) {
         return NGX_DECLINED;
     }
 
-    return ngx_smtp_client_lost(talk->client, NGX_SMTP_CLIENT_LOST_TLS);
+    /* data in clear is the peer's fault, anything else is ours */
+
+    talk->callbacks->lost(talk, rc == NGX_DECLINED
+                                ? NGX_SMTP_CLIENT_LOST_TLS
+                                : NGX_SMTP_CLIENT_LOST_LOCAL);
+
+    return NGX_DECLINED;
 }
 
 

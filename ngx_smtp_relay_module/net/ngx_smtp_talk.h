@@ -40,8 +40,11 @@ typedef struct ngx_smtp_talk_s  ngx_smtp_talk_t;
  */
 typedef struct {
 
-    /* The connection is there; nothing was read or sent.  May be NULL. */
-    void       (*connected)(ngx_smtp_talk_t *talk);
+    /*
+     * The connection is there; nothing was read or sent.  NGX_OK; NGX_ERROR:
+     * it is of no use, lost() follows.  May be NULL.
+     */
+    ngx_int_t  (*connected)(ngx_smtp_talk_t *talk);
 
     /*
      * Input came and the engine made this action of it, which is still to be

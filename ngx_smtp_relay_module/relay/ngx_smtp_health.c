@@ -22,6 +22,7 @@
 #include <ngx_stream.h>
 
 #include "ngx_smtp_health.h"
+#include "ngx_smtp_proxy_header.h"
 #include "ngx_smtp_talk.h"
 
 
@@ -56,6 +57,7 @@ static ngx_smtp_backend_t *ngx_smtp_health_find(ngx_smtp_pass_conf_t *conf,
 static void ngx_smtp_health_timer(ngx_event_t *ev);
 static void ngx_smtp_health_due(ngx_smtp_health_t *h);
 static ngx_int_t ngx_smtp_health_probe(ngx_smtp_health_t *h);
+static ngx_int_t ngx_smtp_health_connected(ngx_smtp_talk_t *talk);
 static ngx_int_t ngx_smtp_health_ready(ngx_smtp_talk_t *talk);
 static ngx_int_t ngx_smtp_health_input(ngx_smtp_talk_t *talk,
     ngx_int_t action);
@@ -69,7 +71,7 @@ static void ngx_smtp_health_end(ngx_smtp_health_t *h);
 
 
 static ngx_smtp_talk_callbacks_t  ngx_smtp_health_callbacks = {
-    NULL,
+    ngx_smtp_health_connected,
     ngx_smtp_health_input,
     ngx_smtp_health_ready,
     NULL,
@@ -102,12 +104,13 @@ ngx_smtp_health_start(ngx_smtp_pass_conf_t *conf, ngx_shm_zone_t *zone,
     b = conf->backends;
     name = conf->ssl_name.len ? &conf->ssl_name : &conf->host;
 
-    profile.data = ngx_pnalloc(cycle->pool, 2 * NGX_INT_T_LEN + 2 + name->len);
+    profile.data = ngx_pnalloc(cycle->pool, 3 * NGX_INT_T_LEN + 3 + name->len);
     if (profile.data == NULL) {
         return NGX_ERROR;
     }
 
-    p = ngx_sprintf(profile.data, "%ui:%i:", conf->tls, conf->ssl_verify);
+    p = ngx_sprintf(profile.data, "%ui:%i:%ui:", conf->tls, conf->ssl_verify,
+                    conf->proxy_protocol);
 
     if (conf->tls != NGX_SMTP_PASS_SSL_OFF) {
         p = ngx_cpymem(p, name->data, name->len);
@@ -468,12 +471,49 @@ ngx_smtp_health_probe(ngx_smtp_health_t *h)
     talk->data_timeout = conf->health_timeout;
     talk->ssl = conf->ssl;
     talk->tls_name = &h->tls_name;
-    talk->verify = conf->ssl_verify;
+
+    /* a name that is the transaction's is nobody's here */
+
+    talk->verify = conf->ssl_verify && conf->ssl_name_value == NULL;
+
+    p->transparent = conf->bind_transparent;
 
     ngx_smtp_peer_connect(p, h->backend->sockaddr, h->backend->socklen,
-                          &h->backend->name, NULL, conf->health_timeout);
+                          &h->backend->name, conf->bind,
+                          conf->health_timeout);
 
     return NGX_OK;
+}
+
+
+/* A backend that waits for a PROXY header gets one: we are the client. */
+
+static ngx_int_t
+ngx_smtp_health_connected(ngx_smtp_talk_t *talk)
+{
+    u_char             *last, buf[NGX_SMTP_PROXY_HEADER_MAX];
+    ngx_connection_t   *c;
+    ngx_smtp_health_t  *h;
+
+    h = talk->data;
+
+    if (h->conf->proxy_protocol == 0) {
+        return NGX_OK;
+    }
+
+    c = talk->peer->connection;
+
+    if (ngx_connection_local_sockaddr(c, NULL, 0) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    last = ngx_smtp_proxy_header_write(buf, h->conf->proxy_protocol,
+                                       c->local_sockaddr,
+                                       talk->peer->sockaddr);
+
+    return ngx_smtp_peer_put(talk->peer, buf, last - buf) == NGX_OK
+           && ngx_smtp_peer_flush(talk->peer) == NGX_OK
+           ? NGX_OK : NGX_ERROR;
 }
 
 

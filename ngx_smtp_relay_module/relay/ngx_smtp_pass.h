@@ -32,6 +32,7 @@
 #include <ngx_thread_pool.h>
 
 #include "ngx_smtp_backend.h"
+#include "ngx_smtp_resume.h"
 #include "ngx_smtp_transaction.h"
 #include "ngx_smtp_relay.h"
 
@@ -101,8 +102,18 @@ typedef struct {
     ngx_uint_t                       tls;         /* NGX_SMTP_PASS_SSL_* */
     ngx_ssl_t                       *ssl;         /* NULL only with off */
     ngx_str_t                        ssl_name;    /* empty: host */
+    ngx_stream_complex_value_t      *ssl_name_value;  /* or NULL: ssl_name */
+    ngx_stream_complex_value_t      *ssl_certificate; /* NULL: that of ssl */
+    ngx_stream_complex_value_t      *ssl_key;
+    ngx_array_t                     *ssl_passwords;   /* of ssl_key */
+    ngx_smtp_resume_t               *ssl_resume;  /* of this worker, or NULL */
     ngx_flag_t                       ssl_verify;
     ngx_flag_t                       ssl_server_name;
+
+    ngx_addr_t                      *bind;        /* NULL: see bind_value */
+    ngx_stream_complex_value_t      *bind_value;  /* NULL: any address */
+    ngx_uint_t                       bind_transparent;
+    ngx_uint_t                       proxy_protocol;  /* version; 0: off */
 
     ngx_flag_t                       xclient;
     ngx_str_t                        user;        /* smtp_pass_auth; empty: */

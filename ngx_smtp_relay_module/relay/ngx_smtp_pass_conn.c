@@ -29,8 +29,13 @@
 static ngx_smtp_pass_conn_t *ngx_smtp_pass_conn_take(ngx_smtp_pass_t *ps);
 static ngx_uint_t ngx_smtp_pass_conn_quiet(ngx_smtp_pass_conn_t *conn);
 static ngx_int_t ngx_smtp_pass_conn_open(ngx_smtp_pass_t *ps);
+static void ngx_smtp_pass_conn_client(ngx_smtp_pass_conn_t *conn,
+    ngx_smtp_pass_t *ps);
+static ngx_int_t ngx_smtp_pass_conn_identify(ngx_pool_t *pool,
+    ngx_smtp_pass_conn_t *conn, ngx_smtp_pass_t *ps, ngx_addr_t **local);
 static ngx_int_t ngx_smtp_pass_conn_copy(ngx_pool_t *pool, ngx_str_t *dst,
     ngx_str_t *src);
+static ngx_int_t ngx_smtp_pass_conn_connected(ngx_smtp_talk_t *talk);
 static ngx_int_t ngx_smtp_pass_conn_input(ngx_smtp_talk_t *talk,
     ngx_int_t action);
 static ngx_int_t ngx_smtp_pass_conn_ready(ngx_smtp_talk_t *talk);
@@ -47,7 +52,7 @@ static void ngx_smtp_pass_conn_free(ngx_smtp_pass_conn_t *conn);
 
 
 static ngx_smtp_talk_callbacks_t  ngx_smtp_pass_conn_callbacks = {
-    NULL,
+    ngx_smtp_pass_conn_connected,
     ngx_smtp_pass_conn_input,
     ngx_smtp_pass_conn_ready,
     ngx_smtp_pass_conn_more,
@@ -94,8 +99,8 @@ ngx_smtp_pass_conn_take(ngx_smtp_pass_t *ps)
         next = ngx_queue_next(q);
         conn = ngx_queue_data(q, ngx_smtp_pass_conn_t, link);
 
-        if (conn->key.len != ps->key.len
-            || ngx_memcmp(conn->key.data, ps->key.data, ps->key.len) != 0
+        if (conn->key.len != ps->who.key.len
+            || ngx_memcmp(conn->key.data, ps->who.key.data, conn->key.len) != 0
             || ngx_cmp_sockaddr(conn->peer->sockaddr, conn->peer->socklen,
                                 ps->sockaddr, ps->socklen, 1)
                != NGX_OK)
@@ -148,10 +153,10 @@ ngx_smtp_pass_conn_quiet(ngx_smtp_pass_conn_t *conn)
 static ngx_int_t
 ngx_smtp_pass_conn_open(ngx_smtp_pass_t *ps)
 {
-    ngx_smtp_peer_t         *p;
-    ngx_smtp_pass_conf_t    *conf;
-    ngx_smtp_pass_conn_t    *conn;
-    ngx_smtp_client_conf_t   cc;
+    ngx_addr_t            *local;
+    ngx_smtp_peer_t       *p;
+    ngx_smtp_pass_conf_t  *conf;
+    ngx_smtp_pass_conn_t  *conn;
 
     conf = ps->conf;
 
@@ -164,18 +169,16 @@ ngx_smtp_pass_conn_open(ngx_smtp_pass_t *ps)
     conn = ngx_pcalloc(p->pool, sizeof(ngx_smtp_pass_conn_t));
 
     if (conn == NULL
-        || ngx_smtp_pass_conn_copy(p->pool, &conn->key, &ps->key) != NGX_OK
-        || ngx_smtp_pass_conn_copy(p->pool, &conn->tls_name,
-                                   conf->ssl_name.len ? &conf->ssl_name
-                                                      : &ps->host)
-           != NGX_OK)
+        || ngx_smtp_pass_conn_identify(p->pool, conn, ps, &local) != NGX_OK)
     {
         ngx_smtp_peer_close(p, 0);
         return NGX_ERROR;
     }
 
     p->data = &conn->talk;
+    p->tls = &conn->tls;
     p->no_sni = !conf->ssl_server_name;
+    p->transparent = conf->bind_transparent;
 
     conn->talk.callbacks = &ngx_smtp_pass_conn_callbacks;
     conn->talk.peer = p;
@@ -194,6 +197,23 @@ ngx_smtp_pass_conn_open(ngx_smtp_pass_t *ps)
 
     ps->conn = conn;
 
+    ngx_smtp_pass_conn_client(conn, ps);
+
+    ngx_smtp_peer_connect(p, ps->sockaddr, ps->socklen, &ps->name, local,
+                          conf->connect_timeout);
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_smtp_pass_conn_client(ngx_smtp_pass_conn_t *conn, ngx_smtp_pass_t *ps)
+{
+    ngx_smtp_pass_conf_t    *conf;
+    ngx_smtp_client_conf_t   cc;
+
+    conf = conn->conf;
+
     ngx_memzero(&cc, sizeof(ngx_smtp_client_conf_t));
 
     cc.helo = conf->hostname;
@@ -203,22 +223,86 @@ ngx_smtp_pass_conn_open(ngx_smtp_pass_t *ps)
     cc.user = conf->user;
     cc.password = conf->password;
 
-    if (conf->xclient) {
+    if (ps->who.xclient) {
 
         /* of the transaction: read before the engine is READY only */
 
-        cc.xclient = ps->xclient;
+        cc.xclient = ps->who.xclient;
         cc.xclient_helo = ps->txn->origin.helo;
     }
 
     ngx_smtp_client_init(&conn->client, &cc);
+}
 
-    ngx_smtp_peer_connect(p, ps->sockaddr, ps->socklen, &ps->name, NULL,
-                          conf->connect_timeout);
+
+/* What the connection needs of the transaction's identity, in its own pool. */
+
+static ngx_int_t
+ngx_smtp_pass_conn_identify(ngx_pool_t *pool, ngx_smtp_pass_conn_t *conn,
+    ngx_smtp_pass_t *ps, ngx_addr_t **local)
+{
+    ngx_str_t                  parts[4];
+    ngx_addr_t                *addr;
+    ngx_smtp_pass_conf_t      *conf;
+    ngx_smtp_pass_identity_t  *who;
+
+    who = &ps->who;
+    conf = ps->conf;
+
+    *local = NULL;
+
+    if (ngx_smtp_pass_conn_copy(pool, &conn->key, &who->key) != NGX_OK
+        || ngx_smtp_pass_conn_copy(pool, &conn->tls_name, &who->tls_name)
+           != NGX_OK
+        || ngx_smtp_pass_conn_copy(pool, &conn->header, &who->header) != NGX_OK
+        || ngx_smtp_pass_conn_copy(pool, &conn->tls.certificate,
+                                   &who->certificate)
+           != NGX_OK
+        || ngx_smtp_pass_conn_copy(pool, &conn->tls.key, &who->certificate_key)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    conn->tls.passwords = conf->ssl_passwords;
+    conn->tls.resume = conf->ssl_resume;
+
+    if (conf->ssl_resume) {
+        parts[0].data = (u_char *) ps->sockaddr;
+        parts[0].len = ps->socklen;
+        parts[1] = who->tls_name;
+        parts[2] = who->certificate;
+        parts[3] = who->certificate_key;
+
+        ngx_smtp_resume_id(conn->tls.id, parts, 4);
+    }
+
+    if (who->local) {
+        addr = ngx_palloc(pool, sizeof(ngx_addr_t));
+        if (addr == NULL) {
+            return NGX_ERROR;
+        }
+
+        *addr = *who->local;
+
+        addr->sockaddr = ngx_palloc(pool, addr->socklen);
+        if (addr->sockaddr == NULL
+            || ngx_smtp_pass_conn_copy(pool, &addr->name, &who->local->name)
+               != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        ngx_memcpy(addr->sockaddr, who->local->sockaddr, addr->socklen);
+
+        *local = addr;
+    }
 
     return NGX_OK;
 }
 
+
+/* With a NUL behind, for names of files. */
 
 static ngx_int_t
 ngx_smtp_pass_conn_copy(ngx_pool_t *pool, ngx_str_t *dst, ngx_str_t *src)
@@ -229,9 +313,16 @@ ngx_smtp_pass_conn_copy(ngx_pool_t *pool, ngx_str_t *dst, ngx_str_t *src)
     }
 
     dst->len = src->len;
-    dst->data = ngx_pstrdup(pool, src);
+    dst->data = ngx_pnalloc(pool, src->len + 1);
 
-    return dst->data ? NGX_OK : NGX_ERROR;
+    if (dst->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    (void) ngx_cpymem(dst->data, src->data, src->len);
+    dst->data[src->len] = '\0';
+
+    return NGX_OK;
 }
 
 
@@ -239,6 +330,29 @@ void
 ngx_smtp_pass_conn_action(ngx_smtp_pass_conn_t *conn, ngx_int_t action)
 {
     ngx_smtp_talk_action(&conn->talk, action);
+}
+
+
+static ngx_int_t
+ngx_smtp_pass_conn_connected(ngx_smtp_talk_t *talk)
+{
+    ngx_smtp_pass_conn_t  *conn;
+
+    conn = talk->data;
+
+    if (conn->header.len == 0) {
+        return NGX_OK;
+    }
+
+    /* TLS may be next, and writes by itself: it must be out */
+
+    if (ngx_smtp_peer_put(conn->peer, conn->header.data, conn->header.len)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    return ngx_smtp_peer_flush(conn->peer) == NGX_OK ? NGX_OK : NGX_ERROR;
 }
 
 
@@ -358,6 +472,7 @@ ngx_smtp_pass_conn_lost(ngx_smtp_talk_t *talk, ngx_uint_t how)
     }
 
     conn->timedout = (how == NGX_SMTP_CLIENT_LOST_TIMEOUT);
+    conn->ours = (how == NGX_SMTP_CLIENT_LOST_LOCAL);
 
     (void) ngx_smtp_client_lost(&conn->client, how);
 
@@ -373,7 +488,7 @@ ngx_smtp_pass_conn_lost(ngx_smtp_talk_t *talk, ngx_uint_t how)
 static void
 ngx_smtp_pass_conn_closed(ngx_smtp_talk_t *talk)
 {
-    ngx_uint_t             over, level, stage, timedout, reused;
+    ngx_uint_t             over, ours, level, stage, timedout, reused;
     ngx_smtp_pass_t       *ps;
     ngx_smtp_verdict_t    *v;
     ngx_smtp_pass_conn_t  *conn;
@@ -391,6 +506,7 @@ ngx_smtp_pass_conn_closed(ngx_smtp_talk_t *talk)
     stage = v->stage;
     reused = conn->reused;
     timedout = conn->timedout;
+    ours = conn->ours;
 
     if (reused) {
         ngx_log_error(NGX_LOG_INFO, &conn->peer->log, 0,
@@ -427,6 +543,13 @@ ngx_smtp_pass_conn_closed(ngx_smtp_talk_t *talk)
     if (reused && ps->goal != NGX_SMTP_PASS_IDLE) {
         ngx_smtp_pass_reconnect(ps);
         return;
+    }
+
+    if (ours && ps->goal != NGX_SMTP_PASS_IDLE) {
+
+        /* no failure of the server: no max_fails */
+
+        ngx_smtp_pass_unpick(ps, 0);
     }
 
     ngx_smtp_pass_lost(ps, stage, timedout);

@@ -31,8 +31,6 @@ static ngx_int_t ngx_smtp_pass_pick(ngx_smtp_pass_t *ps);
 static ngx_int_t ngx_smtp_pass_balance(ngx_smtp_pass_t *ps);
 static ngx_int_t ngx_smtp_pass_get(ngx_smtp_pass_t *ps,
     ngx_peer_connection_t *pc);
-static ngx_int_t ngx_smtp_pass_identity(ngx_smtp_pass_t *ps);
-static ngx_int_t ngx_smtp_pass_xclient(ngx_smtp_pass_t *ps);
 static void ngx_smtp_pass_connect(ngx_smtp_pass_t *ps, ngx_uint_t fresh);
 
 
@@ -99,7 +97,7 @@ ngx_smtp_pass_target(ngx_smtp_pass_t *ps, ngx_smtp_rcpt_t *rcpt)
     ps->upstream = NULL;
     ps->addr = NULL;
     ps->addr_used = 0;
-    ps->key.data = NULL;
+    ps->who.key.data = NULL;
 
     if (ngx_smtp_pass_resolve(ps, &ps->value) != NGX_OK) {
         ngx_log_error(NGX_LOG_ERR, txn->log, 0,
@@ -405,118 +403,6 @@ ngx_smtp_pass_unpick(ngx_smtp_pass_t *ps, ngx_uint_t state)
 
     u->peer.free(&u->peer, u->peer.data, state);
     u->peer.sockaddr = NULL;
-}
-
-
-/* What a kept connection must have in common with us: its key. */
-
-static ngx_int_t
-ngx_smtp_pass_identity(ngx_smtp_pass_t *ps)
-{
-    u_char                *p;
-    size_t                 len;
-    ngx_str_t             *name;
-    ngx_uint_t             i;
-    ngx_smtp_pass_conf_t  *conf;
-
-    conf = ps->conf;
-
-    if (ps->key.data) {
-        return NGX_OK;
-    }
-
-    name = conf->ssl_name.len ? &conf->ssl_name : &ps->host;
-
-    if (!conf->xclient) {
-        ps->key = *name;
-        return NGX_OK;
-    }
-
-    if (ps->xclient == NULL && ngx_smtp_pass_xclient(ps) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    /* lengths first: no value can be taken for another one */
-
-    len = name->len + 1;
-
-    for (i = 0; i < NGX_SMTP_CLIENT_XCLIENT_N; i++) {
-        len += NGX_SIZE_T_LEN + 1 + ps->xclient[i].len;
-    }
-
-    p = ngx_pnalloc(ps->txn->pool, len);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    ps->key.data = p;
-
-    p = ngx_cpymem(p, name->data, name->len);
-    *p++ = '\0';
-
-    for (i = 0; i < NGX_SMTP_CLIENT_XCLIENT_N; i++) {
-        p = ngx_sprintf(p, "%uz:%V", ps->xclient[i].len, &ps->xclient[i]);
-    }
-
-    ps->key.len = p - ps->key.data;
-
-    return NGX_OK;
-}
-
-
-/*
- * In the order of NGX_SMTP_CAP_XCLIENT_*: NAME ADDR PORT PROTO HELO LOGIN
- * DESTADDR DESTPORT; what we do not know stays empty.
- */
-
-static ngx_int_t
-ngx_smtp_pass_xclient(ngx_smtp_pass_t *ps)
-{
-    u_char             *p;
-    ngx_str_t          *x;
-    ngx_uint_t          unix_socket;
-    ngx_pool_t         *pool;
-    ngx_smtp_origin_t  *o;
-
-    pool = ps->txn->pool;
-    o = &ps->txn->origin;
-
-    x = ngx_pcalloc(pool, NGX_SMTP_CLIENT_XCLIENT_N * sizeof(ngx_str_t));
-    p = ngx_pnalloc(pool, sizeof("IPV6:") + o->addr.len
-                          + sizeof("65535") - 1);
-
-    if (x == NULL || p == NULL) {
-        return NGX_ERROR;
-    }
-
-    unix_socket = (o->port == 0);
-
-    if (!unix_socket) {
-        x[1].data = p;
-        p = ngx_sprintf(p, "%s%V",
-                        ngx_strlchr(o->addr.data, o->addr.data + o->addr.len,
-                                    ':')
-                        ? "IPV6:" : "",
-                        &o->addr);
-        x[1].len = p - x[1].data;
-
-        x[2].data = p;
-        x[2].len = ngx_sprintf(p, "%ui", o->port) - p;
-    }
-
-    if (o->esmtp) {
-        ngx_str_set(&x[3], "ESMTP");
-
-    } else {
-        ngx_str_set(&x[3], "SMTP");
-    }
-
-    x[4] = o->helo;
-    x[5] = o->login;
-
-    ps->xclient = x;
-
-    return NGX_OK;
 }
 
 

@@ -40,6 +40,21 @@ typedef struct ngx_smtp_pass_s       ngx_smtp_pass_t;
 typedef struct ngx_smtp_pass_conn_s  ngx_smtp_pass_conn_t;
 
 
+/*
+ * Who we are on a connection, and what a kept one must have in common with
+ * the transaction that wants it.  In the pool of the transaction.
+ */
+typedef struct {
+    ngx_str_t                  key;      /* all of it; no data: not made yet */
+    ngx_str_t                  tls_name;
+    ngx_str_t                  certificate;  /* NUL behind; empty: see ssl */
+    ngx_str_t                  certificate_key;
+    ngx_addr_t                *local;    /* NULL: the kernel chooses */
+    ngx_str_t                  header;   /* PROXY protocol; empty: none */
+    ngx_str_t                 *xclient;  /* NULL: not to be sent */
+} ngx_smtp_pass_identity_t;
+
+
 struct ngx_smtp_pass_conn_s {
     ngx_smtp_talk_t            talk;     /* of peer and client */
     ngx_smtp_peer_t           *peer;
@@ -47,13 +62,16 @@ struct ngx_smtp_pass_conn_s {
     ngx_smtp_pass_t           *pass;     /* NULL: idle, or being reset */
     ngx_smtp_client_t          client;
     ngx_queue_t                link;     /* idle */
-    ngx_str_t                  key;      /* TLS name and XCLIENT */
+    ngx_str_t                  key;      /* of its identity */
     ngx_str_t                  tls_name;
+    ngx_str_t                  header;   /* to be sent first */
+    ngx_smtp_peer_tls_t        tls;
     ngx_msec_t                 born;
     unsigned                   ready:1;  /* EHLO and all that is done */
     unsigned                   reused:1; /* and not one reply came since */
     unsigned                   idle:1;
     unsigned                   timedout:1;
+    unsigned                   ours:1;   /* it was given up by us */
 };
 
 
@@ -72,8 +90,7 @@ struct ngx_smtp_pass_s {
     socklen_t                  socklen;
     ngx_str_t                  name;
     ngx_msec_t                 started;  /* when the first server was chosen */
-    ngx_str_t                  key;      /* of connections */
-    ngx_str_t                 *xclient;
+    ngx_smtp_pass_identity_t   who;
     ngx_sockaddr_t             address;
 
     /* what is sent */
@@ -179,6 +196,16 @@ ngx_uint_t ngx_smtp_pass_may_spool(ngx_smtp_pass_t *ps, ngx_uint_t why);
 
 /* Gives the transaction to the sink of the spool, and answers by it. */
 void ngx_smtp_pass_spool(ngx_smtp_pass_t *ps);
+
+
+/* -- ngx_smtp_pass_identity.c -------------------------------------------- */
+
+/*
+ * Makes ps->who for the value of smtp_pass and the last recipient; once only,
+ * until its key is taken away.  NGX_OK; NGX_ERROR: no memory, or a variable
+ * has no value.
+ */
+ngx_int_t ngx_smtp_pass_identity(ngx_smtp_pass_t *ps);
 
 
 /* -- ngx_smtp_pass_body.c ------------------------------------------------ */

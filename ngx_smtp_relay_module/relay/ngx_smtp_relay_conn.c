@@ -48,7 +48,7 @@ static void ngx_smtp_conn_closed(ngx_smtp_talk_t *talk);
 static ngx_uint_t ngx_smtp_conn_retry(ngx_smtp_conn_t *conn);
 static void ngx_smtp_conn_reason(ngx_smtp_conn_t *conn,
     ngx_smtp_verdict_t *v, u_char *buf, size_t size);
-static void ngx_smtp_conn_name(ngx_smtp_talk_t *talk);
+static ngx_int_t ngx_smtp_conn_name(ngx_smtp_talk_t *talk);
 static void ngx_smtp_conn_free(ngx_smtp_conn_t *conn, ngx_uint_t failed);
 
 
@@ -718,7 +718,7 @@ ngx_smtp_conn_close(ngx_smtp_conn_t *conn, ngx_uint_t quit)
 }
 
 
-static void
+static ngx_int_t
 ngx_smtp_conn_name(ngx_smtp_talk_t *talk)
 {
     u_char           *p, buf[NGX_SOCKADDR_STRLEN];
@@ -734,7 +734,7 @@ ngx_smtp_conn_name(ngx_smtp_talk_t *talk)
     conn->name = peer->name;
 
     if (peer->sockaddr->sa_family == AF_UNIX) {
-        return;
+        return NGX_OK;
     }
 
     len = ngx_sock_ntop(peer->sockaddr, peer->socklen, buf,
@@ -742,7 +742,7 @@ ngx_smtp_conn_name(ngx_smtp_talk_t *talk)
 
     p = ngx_pnalloc(peer->pool, host->len + len + sizeof("[]:65535") - 1);
     if (p == NULL) {
-        return;
+        return NGX_OK;
     }
 
     conn->name.data = p;
@@ -750,6 +750,8 @@ ngx_smtp_conn_name(ngx_smtp_talk_t *talk)
                                  (ngx_uint_t)
                                      ngx_inet_get_port(peer->sockaddr))
                      - p;
+
+    return NGX_OK;
 }
 
 
