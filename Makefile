@@ -84,7 +84,8 @@ SO :=		$(BUILD)/$(MODULE).so
 
 
 .PHONY:		all nginx deps test-deps unit unit-build test retest fuzz \
-		fuzz-build fuzz-replay bench run stop clean compiler-check FORCE
+		fuzz-build fuzz-replay sweep bench run stop clean \
+		compiler-check FORCE
 
 all:		$(SO)
 
@@ -220,6 +221,15 @@ UNIT_BIN =	$(UNIT_TESTS:t/unit/%.c=$(BUILD)/unit/%)
 
 unit: unit-build
 	prove $(PROVE_FLAGS) $(UNIT_BIN)
+
+# every system call of the spool, where the tests take a sample
+SWEEP_SEEDS ?=	20
+SWEEP_TESTS :=	t/unit/test_store_power.c t/unit/test_store_sweep.c \
+		t/unit/test_store_visit.c
+
+sweep:
+	@SMTP_SWEEP=$(SWEEP_SEEDS) $(MAKE) --no-print-directory \
+	    UNIT_TESTS='$(SWEEP_TESTS)' unit
 
 fuzz-build: $(TREE)/objs/Makefile
 	$(call c_tests,fuzz,$(FUZZ_CC),$(FUZZ_CFLAGS),,$(FUZZ_TESTS))

@@ -64,10 +64,19 @@ ngx_smtp_segment_create(ngx_smtp_spool_t *spool, ngx_smtp_segment_file_t *f,
 
         if (rc != NGX_OK) {
 
-            /* no mail is in it: what cannot be unlinked is found empty */
+            /*
+             * No mail is in it: what cannot be unlinked is found empty.  But a
+             * log alone would be an alarm, so it has to be gone for good.
+             */
 
-            ngx_smtp_data_name(name, &f->header.id);
-            (void) ngx_smtp_segment_unlink(spool, name, &fault, "");
+            ngx_smtp_log_name(name, &f->header.id, f->header.generation);
+
+            if (ngx_smtp_segment_unlink(spool, name, &fault, "") == NGX_OK
+                && ngx_smtp_sys.fsync(spool->dir) == 0)
+            {
+                ngx_smtp_data_name(name, &f->header.id);
+                (void) ngx_smtp_segment_unlink(spool, name, &fault, "");
+            }
         }
     }
 
@@ -227,9 +236,6 @@ ngx_smtp_segment_log_create(ngx_smtp_spool_t *spool,
     }
 
     if (rc != NGX_OK) {
-
-        /* the log goes before the data: a log alone would be an alarm */
-
         (void) ngx_smtp_segment_unlink(spool, name, &fault, "");
         ngx_smtp_segment_close_fd(&f->log);
     }

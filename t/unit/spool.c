@@ -700,6 +700,7 @@ test_summaries(ngx_smtp_recovery_t *r, ngx_smtp_summary_t **summaries,
         s->final_word = m->final_word;
         s->hold = m->hold;
         s->large = m->large;
+        s->delay_told = m->delay_told;
 
         for (p = m->reports; p; p = p->next) {
             e = &(*reports)[(*nreports)++];
