@@ -223,13 +223,6 @@ ngx_smtp_store_stop_segment(ngx_smtp_segment_t *seg, ngx_uint_t seal)
 
     ngx_smtp_store_settle(seg);
 
-    if (seg->state == ngx_smtp_state_found
-        || seg->state == ngx_smtp_state_recovered
-        || seg->state == ngx_smtp_state_insert)
-    {
-        seg->as_found = 1;
-    }
-
     if (seg->chunks && !seg->broken) {
         ngx_memzero(&l, sizeof(ngx_smtp_log_write_t));
 
@@ -246,6 +239,19 @@ ngx_smtp_store_stop_segment(ngx_smtp_segment_t *seg, ngx_uint_t seal)
                           &store->conf->path);
             ngx_smtp_chunks_free(l.chunks);
         }
+    }
+
+    /* a log that is to be replaced needs those not inserted yet, too */
+
+    if (seg->state == ngx_smtp_state_insert && seg->file.log_broken) {
+        while (ngx_smtp_own_insert_some(seg)) { /* void */ }
+    }
+
+    if (seg->state == ngx_smtp_state_found
+        || seg->state == ngx_smtp_state_recovered
+        || seg->state == ngx_smtp_state_insert)
+    {
+        seg->as_found = 1;
     }
 
     /* a broken log is replaced: by what is known now */

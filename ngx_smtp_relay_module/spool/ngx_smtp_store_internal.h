@@ -478,6 +478,8 @@ void ngx_smtp_own_recovered(ngx_smtp_segment_t *seg, ngx_int_t rc,
 /* In a thread: seals what was read by a scan. */
 ngx_int_t ngx_smtp_own_seal(ngx_smtp_segment_t *seg, time_t now);
 void ngx_smtp_own_insert(ngx_smtp_segment_t *seg);
+/* Some messages more; returns 1 when there are still more. */
+ngx_uint_t ngx_smtp_own_insert_some(ngx_smtp_segment_t *seg);
 /* Gives a segment back as it was found. */
 void ngx_smtp_own_drop(ngx_smtp_segment_t *seg);
 

@@ -122,7 +122,10 @@ ngx_smtp_own_close(ngx_smtp_segment_t *seg)
         return;
 
     case ngx_smtp_state_insert:
-        if (seg->outstanding) {
+
+        /* a new log has to say everything: all go in, then they go again */
+
+        if (seg->outstanding || seg->broken) {
             return;
         }
 

@@ -29,7 +29,6 @@ static ngx_smtp_shunned_t *ngx_smtp_own_shun(ngx_smtp_store_t *store,
 static ngx_uint_t ngx_smtp_own_unknown(ngx_smtp_segment_t *seg);
 static void ngx_smtp_own_notes(ngx_smtp_segment_t *seg);
 static void ngx_smtp_own_taken(ngx_smtp_segment_t *seg);
-static ngx_uint_t ngx_smtp_own_insert_some(ngx_smtp_segment_t *seg);
 static ngx_int_t ngx_smtp_own_insert_one(ngx_smtp_segment_t *seg,
     ngx_smtp_recovered_t *r);
 
@@ -614,9 +613,7 @@ ngx_smtp_own_slice(ngx_smtp_store_t *store)
 }
 
 
-/* Returns 1 when there is more. */
-
-static ngx_uint_t
+ngx_uint_t
 ngx_smtp_own_insert_some(ngx_smtp_segment_t *seg)
 {
     ngx_uint_t            n;
@@ -717,8 +714,12 @@ ngx_smtp_own_insert_one(ngx_smtp_segment_t *seg, ngx_smtp_recovered_t *r)
         return NGX_OK;
     }
 
-    m->known = 1;
-    store->conf->handlers.message(store->conf->data, m);
+    /* at exit the upper layer is gone already */
+
+    if (!store->stopping) {
+        m->known = 1;
+        store->conf->handlers.message(store->conf->data, m);
+    }
 
     return NGX_OK;
 }

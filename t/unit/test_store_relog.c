@@ -38,6 +38,9 @@
 static void test_stop_broken(void **state);
 static void test_stop_breaks(void **state);
 static void test_insert_broken(void **state);
+static void test_insert_leave(void **state);
+static void test_insert_stop(void **state);
+static void test_insert_check(void);
 static void test_sealed(ngx_uint_t n);
 static void test_slow(void *data, ngx_smtp_message_t *m);
 
@@ -45,6 +48,8 @@ static void test_slow(void *data, ngx_smtp_message_t *m);
 static env_mail_t  test_mail[TEST_MAILS];
 
 static void      (*test_message)(void *data, ngx_smtp_message_t *m);
+static ngx_uint_t  test_slow_calls;
+static ngx_uint_t  test_leave_at;
 
 
 /* leaves a sealed segment with n messages of two recipients */
@@ -159,9 +164,9 @@ test_stop_breaks(void **state)
 static void
 test_slow(void *data, ngx_smtp_message_t *m)
 {
-    static ngx_uint_t  n;
+    env_worker_t *w = data;
 
-    if (n == 0) {
+    if (test_slow_calls == 0) {
         env_fault_pwritev.match = ".log";
         env_fault_pwritev.times = 1;
         env_fault_pwritev.err = EIO;
@@ -169,8 +174,12 @@ test_slow(void *data, ngx_smtp_message_t *m)
         env_result(m, 0, NGX_SMTP_RESULT_DELIVERED, 0);
     }
 
-    if (n++ % TEST_SLICE == 0) {
+    if (test_slow_calls++ % TEST_SLICE == 0) {
         usleep(4000);
+    }
+
+    if (test_slow_calls == test_leave_at) {
+        ngx_smtp_store_leave(w->store);
     }
 
     test_message(data, m);
@@ -189,6 +198,9 @@ test_insert_broken(void **state)
 
     test_message = w->conf.handlers.message;
     w->conf.handlers.message = test_slow;
+
+    test_slow_calls = 0;
+    test_leave_at = 0;
 
     env_time(3000);
 
@@ -211,6 +223,102 @@ test_insert_broken(void **state)
 }
 
 
+/* the result recorded by test_slow() is not lost, and nothing else is */
+
+static void
+test_insert_check(void)
+{
+    ngx_uint_t     i, n;
+    env_worker_t  *w;
+
+    w = env_start(0, NULL);
+    env_time(300);
+
+    assert_int_equal(w->nmessages, TEST_MAILS);
+
+    for (i = 0, n = 0; i < TEST_MAILS; i++) {
+        n += w->messages[i]->npending;
+    }
+
+    assert_int_equal(n, 2 * TEST_MAILS - 1);
+
+    env_stop(w);
+}
+
+
+/* the worker is asked to leave while the log cannot be replaced yet */
+
+static void
+test_insert_leave(void **state)
+{
+    env_worker_t  *w;
+
+    test_sealed(TEST_MAILS);
+
+    w = env_start(0, NULL);
+
+    test_message = w->conf.handlers.message;
+    w->conf.handlers.message = test_slow;
+
+    test_slow_calls = 0;
+    test_leave_at = 100;
+
+    env_time(3000);
+
+    assert_int_equal(env_fault_pwritev.times, 0);
+    assert_int_equal(w->nmessages, 0);
+
+    env_stop(w);
+
+    test_insert_check();
+}
+
+
+/* it has to go at once */
+
+static void
+test_insert_stop(void **state)
+{
+    ngx_uint_t     i;
+    env_worker_t  *w;
+
+    test_sealed(TEST_MAILS);
+
+    w = env_start(0, NULL);
+
+    test_message = w->conf.handlers.message;
+    w->conf.handlers.message = test_slow;
+
+    test_slow_calls = 0;
+    test_leave_at = 0;
+
+    /* no second slice: what is for the next round stays there */
+
+    for (i = 0; i < 200 && (i < 100 || test_slow_calls == 0); i++) {
+
+        if (test_slow_calls == 0) {
+            shim_time_advance(10);
+        }
+
+        (void) shim_posted_run();
+        (void) shim_tasks_run();
+    }
+
+    assert_int_equal(env_fault_pwritev.times, 0);
+    assert_in_range(w->nmessages, 1, TEST_MAILS - 1);
+
+    env_stop(w);
+
+    /* the upper layer is gone at exit: it was not called */
+
+    assert_in_range(test_slow_calls, 1, TEST_MAILS - 1);
+
+    ngx_queue_init(&ngx_posted_next_events);
+
+    test_insert_check();
+}
+
+
 int
 main(void)
 {
@@ -220,6 +328,10 @@ main(void)
         cmocka_unit_test_setup_teardown(test_stop_breaks, env_setup,
                                         env_teardown),
         cmocka_unit_test_setup_teardown(test_insert_broken, env_setup,
+                                        env_teardown),
+        cmocka_unit_test_setup_teardown(test_insert_leave, env_setup,
+                                        env_teardown),
+        cmocka_unit_test_setup_teardown(test_insert_stop, env_setup,
                                         env_teardown),
     };
 
