@@ -421,7 +421,7 @@ static ngx_uint_t
 ngx_smtp_control_wanted(ngx_smtp_control_job_t *job, ngx_smtp_message_t *m)
 {
     time_t                       now;
-    ngx_str_t                   *queue, error;
+    ngx_str_t                    queue, error;
     ngx_smtp_control_request_t  *request;
 
     request = &job->request;
@@ -436,7 +436,7 @@ ngx_smtp_control_wanted(ngx_smtp_control_job_t *job, ngx_smtp_message_t *m)
     }
 
     if (request->state == NGX_SMTP_CONTROL_UNKNOWN
-        ? !m->unknown_queue
+        ? !ngx_smtp_control_unknown(m)
         : (request->state
            && request->state != ngx_smtp_control_state(m, now)))
     {
@@ -444,19 +444,18 @@ ngx_smtp_control_wanted(ngx_smtp_control_job_t *job, ngx_smtp_message_t *m)
     }
 
     if (request->queue.len) {
-        queue = ngx_smtp_message_queue(m);
+        ngx_smtp_message_queue(m, &queue, NULL);
 
-        if (queue->len != request->queue.len
-            || ngx_memcmp(queue->data, request->queue.data, queue->len) != 0)
+        if (queue.len != request->queue.len
+            || ngx_memcmp(queue.data, request->queue.data, queue.len) != 0)
         {
             return 0;
         }
     }
 
     if (request->error.len) {
-        ngx_smtp_relay_error_get(job->control->relay, m, &error);
-
-        return ngx_smtp_control_contains(&error, &request->error);
+        return ngx_smtp_message_error(m, &error) == NGX_OK
+               && ngx_smtp_control_contains(&error, &request->error);
     }
 
     return 1;
@@ -628,7 +627,7 @@ ngx_smtp_control_apply(ngx_smtp_control_job_t *job, ngx_smtp_message_t *m,
 
     } else {
         rc = ngx_smtp_control_act(job->control->relay, m, request->op,
-                                  reader ? &reader->envelope : NULL);
+                                  &request->to, reader ? &reader->envelope : NULL);
     }
 
     job->tally[rc]++;
@@ -743,7 +742,7 @@ static void
 ngx_smtp_control_put_counts(ngx_smtp_control_job_t *job)
 {
     uint64_t    *n;
-    ngx_str_t   *name;
+    ngx_str_t    name;
     ngx_uint_t   i, k, b;
 
     n = job->counts.elts;
@@ -754,12 +753,12 @@ ngx_smtp_control_put_counts(ngx_smtp_control_job_t *job)
             continue;
         }
 
-        name = ngx_smtp_store_queue_name(job->control->store, i);
+        ngx_smtp_store_queue_name(job->control->store, i, &name, NULL);
 
         job->row.pos = job->row.start;
 
         if (ngx_smtp_json_room(&job->row,
-                               NGX_SMTP_CONTROL_NUMBERS * 8 + name->len)
+                               NGX_SMTP_CONTROL_NUMBERS * 8 + name.len)
             != NGX_OK)
         {
             job->out.failed = 1;
@@ -772,7 +771,7 @@ ngx_smtp_control_put_counts(ngx_smtp_control_job_t *job)
             }
         }
 
-        ngx_smtp_json_bytes(&job->row, name->data, name->len);
+        ngx_smtp_json_bytes(&job->row, name.data, name.len);
 
         ngx_smtp_control_put(job, NGX_SMTP_CONTROL_TAG_QUEUES,
                              job->row.start, ngx_smtp_json_size(&job->row));

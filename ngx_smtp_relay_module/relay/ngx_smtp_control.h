@@ -48,7 +48,9 @@
 #define NGX_SMTP_CONTROL_REQUEUE    7
 #define NGX_SMTP_CONTROL_BOUNCE     8
 #define NGX_SMTP_CONTROL_DELETE     9
-#define NGX_SMTP_CONTROL_OPS        10
+#define NGX_SMTP_CONTROL_MOVE       10  /* to another queue */
+#define NGX_SMTP_CONTROL_NEXT_HOP   11
+#define NGX_SMTP_CONTROL_OPS        12
 
 /* states of a message */
 #define NGX_SMTP_CONTROL_ANY        0
@@ -81,6 +83,7 @@
 #define NGX_SMTP_CONTROL_TAG_RECIPIENT  10
 #define NGX_SMTP_CONTROL_TAG_DOMAIN     11
 #define NGX_SMTP_CONTROL_TAG_ERROR      12
+#define NGX_SMTP_CONTROL_TAG_TO         13
 
 /* tags of an answer */
 #define NGX_SMTP_CONTROL_TAG_PID        32
@@ -109,6 +112,8 @@ typedef struct {
     ngx_str_t               recipient;
     ngx_str_t               domain;     /* of sender or recipient */
     ngx_str_t               error;      /* part of the last error's text */
+    ngx_str_t               to;         /* MOVE: queue; NEXT_HOP: "-" is that
+                                           of the queue */
     unsigned                all:1;      /* no filter is needed */
 } ngx_smtp_control_request_t;
 

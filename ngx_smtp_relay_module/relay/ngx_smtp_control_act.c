@@ -37,6 +37,9 @@ static ngx_uint_t ngx_smtp_control_hold(ngx_smtp_relay_t *relay,
     ngx_smtp_message_t *m);
 static ngx_uint_t ngx_smtp_control_release(ngx_smtp_relay_t *relay,
     ngx_smtp_message_t *m);
+static ngx_uint_t ngx_smtp_control_move(ngx_smtp_relay_t *relay,
+    ngx_smtp_message_t *m, ngx_uint_t op, ngx_str_t *to);
+static ngx_uint_t ngx_smtp_control_trying(ngx_smtp_message_t *m);
 static ngx_uint_t ngx_smtp_control_remove(ngx_smtp_relay_t *relay,
     ngx_smtp_message_t *m, ngx_uint_t op, ngx_smtp_envelope_t *envelope,
     ngx_uint_t attempted);
@@ -46,7 +49,7 @@ static ngx_int_t ngx_smtp_control_give_up(ngx_smtp_delivery_t *d,
 
 ngx_uint_t
 ngx_smtp_control_act(ngx_smtp_relay_t *relay, ngx_smtp_message_t *m,
-    ngx_uint_t op, ngx_smtp_envelope_t *envelope)
+    ngx_uint_t op, ngx_str_t *to, ngx_smtp_envelope_t *envelope)
 {
     switch (op) {
 
@@ -61,6 +64,10 @@ ngx_smtp_control_act(ngx_smtp_relay_t *relay, ngx_smtp_message_t *m,
 
     case NGX_SMTP_CONTROL_RELEASE:
         return ngx_smtp_control_release(relay, m);
+
+    case NGX_SMTP_CONTROL_MOVE:
+    case NGX_SMTP_CONTROL_NEXT_HOP:
+        return ngx_smtp_control_move(relay, m, op, to);
 
     default:
         return ngx_smtp_control_remove(relay, m, op, envelope, 0);
@@ -77,7 +84,7 @@ ngx_smtp_control_schedule(ngx_smtp_relay_t *relay, ngx_smtp_message_t *m,
     ngx_queue_t        *q;
     ngx_smtp_report_t  *r;
 
-    if (m->npending && !m->busy) {
+    if (m->npending && !ngx_smtp_control_trying(m)) {
         ngx_smtp_route_insert(relay, m, due ? due : m->due_at);
     }
 
@@ -164,6 +171,79 @@ ngx_smtp_control_release(ngx_smtp_relay_t *relay, ngx_smtp_message_t *m)
 }
 
 
+/*
+ * Another queue, with its next hop; or another next hop, "-" being that of the
+ * queue.  It is due there at once: where it was is why it is moved.
+ */
+
+static ngx_uint_t
+ngx_smtp_control_move(ngx_smtp_relay_t *relay, ngx_smtp_message_t *m,
+    ngx_uint_t op, ngx_str_t *to)
+{
+    ngx_int_t          rc;
+    ngx_str_t          queue, hop, old_queue, old_hop;
+    ngx_smtp_route_t  *route;
+
+    ngx_smtp_message_queue(m, &old_queue, &old_hop);
+
+    queue = old_queue;
+    ngx_str_null(&hop);
+
+    if (op == NGX_SMTP_CONTROL_MOVE) {
+        queue = *to;
+
+    } else if (to->len != 1 || to->data[0] != '-') {
+        hop = *to;
+    }
+
+    if (queue.len == old_queue.len && hop.len == old_hop.len
+        && ngx_memcmp(queue.data, old_queue.data, queue.len) == 0
+        && ngx_memcmp(hop.data, old_hop.data, hop.len) == 0)
+    {
+        return NGX_SMTP_CONTROL_UNCHANGED;
+    }
+
+    route = ngx_smtp_route_find(ngx_smtp_message_data(m), &queue, &hop);
+
+    if (route == NULL) {
+        return NGX_SMTP_CONTROL_REFUSED;
+    }
+
+    ngx_smtp_route_remove(relay, m);
+
+    rc = ngx_smtp_store_move(m, &queue, &hop, ngx_time());
+
+    if (rc != NGX_OK) {
+        ngx_smtp_control_schedule(relay, m, 0);
+
+        return (rc == NGX_DECLINED) ? NGX_SMTP_CONTROL_REFUSED
+                                    : NGX_SMTP_CONTROL_AGAIN;
+    }
+
+    if (m->busy) {
+        ((ngx_smtp_delivery_t *) m->data)->home = route;
+
+    } else {
+        m->data = route;
+    }
+
+    ngx_smtp_control_schedule(relay, m, ngx_time());
+    ngx_smtp_relay_wake(relay);
+
+    return ngx_smtp_control_trying(m) ? NGX_SMTP_CONTROL_PENDING
+                                      : NGX_SMTP_CONTROL_DONE;
+}
+
+
+/* Is an attempt made for the message itself, and not for a report of it? */
+
+static ngx_uint_t
+ngx_smtp_control_trying(ngx_smtp_message_t *m)
+{
+    return m->busy && ((ngx_smtp_delivery_t *) m->data)->report == NULL;
+}
+
+
 static ngx_uint_t
 ngx_smtp_control_remove(ngx_smtp_relay_t *relay, ngx_smtp_message_t *m,
     ngx_uint_t op, ngx_smtp_envelope_t *envelope, ngx_uint_t attempted)
@@ -184,7 +264,9 @@ ngx_smtp_control_remove(ngx_smtp_relay_t *relay, ngx_smtp_message_t *m,
     }
 
     if (m->busy) {
-        m->wish = (op == NGX_SMTP_CONTROL_BOUNCE) ? 1 : 2;
+        ngx_smtp_store_wish(m, (op == NGX_SMTP_CONTROL_BOUNCE)
+                               ? NGX_SMTP_WISH_BOUNCE
+                               : NGX_SMTP_WISH_DELETE, ngx_time());
         return NGX_SMTP_CONTROL_PENDING;
     }
 
@@ -321,72 +403,21 @@ ngx_uint_t
 ngx_smtp_control_wish(ngx_smtp_relay_t *relay, ngx_smtp_message_t *m,
     ngx_smtp_envelope_t *envelope)
 {
-    ngx_uint_t  op;
+    ngx_uint_t  op, rc, wish;
 
-    op = (m->wish == 1) ? NGX_SMTP_CONTROL_BOUNCE : NGX_SMTP_CONTROL_DELETE;
+    wish = m->wish;
+    op = (wish == NGX_SMTP_WISH_BOUNCE) ? NGX_SMTP_CONTROL_BOUNCE
+                                        : NGX_SMTP_CONTROL_DELETE;
 
-    m->wish = 0;
+    /* the results that follow are recorded, and leave nothing to wish for */
 
-    return ngx_smtp_control_remove(relay, m, op, envelope, 1)
-           == NGX_SMTP_CONTROL_DONE;
-}
+    m->wish = NGX_SMTP_WISH_NONE;
 
+    rc = ngx_smtp_control_remove(relay, m, op, envelope, 1);
 
-/*
- * Texts of errors repeat themselves by the thousand, so a message keeps the
- * hash of its last one, and a small table the texts; the older of two that
- * want the same place is forgotten.
- */
-
-void
-ngx_smtp_relay_error_set(ngx_smtp_relay_t *relay, ngx_smtp_message_t *m,
-    ngx_str_t *text)
-{
-    uint32_t                 hash;
-    ngx_smtp_relay_error_t  *e;
-
-    if (relay->errors == NULL) {
-        relay->errors = ngx_pcalloc(relay->pool,
-                                    NGX_SMTP_RELAY_ERRORS
-                                    * sizeof(ngx_smtp_relay_error_t));
-        if (relay->errors == NULL) {
-            return;
-        }
+    if (rc == NGX_SMTP_CONTROL_AGAIN) {
+        m->wish = wish;
     }
 
-    hash = ngx_murmur_hash2(text->data, text->len) | 1;
-
-    m->error = hash;
-
-    e = &relay->errors[(hash >> 1) % NGX_SMTP_RELAY_ERRORS];
-
-    if (e->hash == hash) {
-        return;
-    }
-
-    e->hash = hash;
-    e->len = (u_char) ngx_min(text->len, NGX_SMTP_RELAY_ERROR);
-
-    ngx_memcpy(e->text, text->data, e->len);
-}
-
-
-void
-ngx_smtp_relay_error_get(ngx_smtp_relay_t *relay, ngx_smtp_message_t *m,
-    ngx_str_t *text)
-{
-    ngx_smtp_relay_error_t  *e;
-
-    ngx_str_null(text);
-
-    if (m->error == 0 || relay->errors == NULL) {
-        return;
-    }
-
-    e = &relay->errors[(m->error >> 1) % NGX_SMTP_RELAY_ERRORS];
-
-    if (e->hash == m->error) {
-        text->len = e->len;
-        text->data = e->text;
-    }
+    return rc == NGX_SMTP_CONTROL_DONE;
 }

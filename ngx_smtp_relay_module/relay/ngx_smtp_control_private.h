@@ -20,6 +20,15 @@
 #include "ngx_smtp_relay_private.h"
 
 
+/* by NGX_SMTP_WISH_*, NGX_SMTP_REPORT_*, NGX_SMTP_RESULT_* */
+extern const char  *ngx_smtp_control_wishes[];
+extern const char  *ngx_smtp_control_kinds[];
+extern const char  *ngx_smtp_control_statuses[];
+
+/* Nobody here knows its queue, or the next hop it was given. */
+#define ngx_smtp_control_unknown(m)                                           \
+    ((m)->unknown_queue || ngx_smtp_route_home(m) == NULL)
+
 /* the state of a message, NGX_SMTP_CONTROL_BUSY ... */
 ngx_uint_t ngx_smtp_control_state(ngx_smtp_message_t *m, time_t now);
 

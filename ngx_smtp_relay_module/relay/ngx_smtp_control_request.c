@@ -34,7 +34,7 @@ static ngx_int_t ngx_smtp_control_number_tag(
 
 const char  *ngx_smtp_control_ops[] = {
     "", "count", "list", "show", "flush", "hold", "release", "requeue",
-    "bounce", "delete", NULL
+    "bounce", "delete", "move", "next-hop", NULL
 };
 
 
@@ -61,8 +61,13 @@ static struct {
     { "recipient", NGX_SMTP_CONTROL_TAG_RECIPIENT },
     { "domain", NGX_SMTP_CONTROL_TAG_DOMAIN },
     { "error", NGX_SMTP_CONTROL_TAG_ERROR },
+    { "to", NGX_SMTP_CONTROL_TAG_TO },
     { NULL, 0 }
 };
+
+
+#define ngx_smtp_control_moves(op)                                            \
+    ((op) == NGX_SMTP_CONTROL_MOVE || (op) == NGX_SMTP_CONTROL_NEXT_HOP)
 
 
 #define ngx_smtp_control_is(s, lit)                                           \
@@ -120,6 +125,14 @@ ngx_smtp_control_query(ngx_smtp_control_request_t *request, ngx_str_t *args,
         if (err) {
             return err;
         }
+    }
+
+    if (ngx_smtp_control_moves(request->op) && request->to.len == 0) {
+        return "this action needs \"to\"";
+    }
+
+    if (!ngx_smtp_control_moves(request->op) && request->to.len) {
+        return "\"to\" is for move and next-hop";
     }
 
     return NULL;
@@ -215,6 +228,9 @@ ngx_smtp_control_text(ngx_smtp_control_request_t *request, ngx_uint_t tag)
 
     case NGX_SMTP_CONTROL_TAG_ERROR:
         return &request->error;
+
+    case NGX_SMTP_CONTROL_TAG_TO:
+        return &request->to;
     }
 
     return NULL;
@@ -478,6 +494,7 @@ ngx_smtp_control_decode(ngx_smtp_control_request_t *request,
 
     if (request->op == 0 || request->op >= NGX_SMTP_CONTROL_OPS
         || (request->op == NGX_SMTP_CONTROL_SHOW && request->id.len == 0)
+        || ngx_smtp_control_moves(request->op) != (request->to.len != 0)
         || request->state >= NGX_SMTP_CONTROL_STATES
         || request->limit == 0
         || request->limit > NGX_SMTP_CONTROL_LIMIT_MAX

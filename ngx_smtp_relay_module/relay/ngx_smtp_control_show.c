@@ -36,6 +36,19 @@ static void ngx_smtp_control_header(ngx_smtp_json_t *j, ngx_log_t *log,
 static ngx_uint_t ngx_smtp_control_same(ngx_str_t *a, ngx_str_t *b);
 
 
+const char  *ngx_smtp_control_wishes[] = { "", "bounce", "delete", "" };
+
+
+const char  *ngx_smtp_control_kinds[] = {
+    "", "failure", "delay", "success", "double"
+};
+
+
+const char  *ngx_smtp_control_statuses[] = {
+    "", "delivered", "relayed", "failed", "expired", "deferred"
+};
+
+
 ngx_uint_t
 ngx_smtp_control_state(ngx_smtp_message_t *m, time_t now)
 {
@@ -47,7 +60,7 @@ ngx_smtp_control_state(ngx_smtp_message_t *m, time_t now)
         return NGX_SMTP_CONTROL_HELD;
     }
 
-    if (m->unknown_queue || ngx_smtp_route_home(m) == NULL) {
+    if (ngx_smtp_control_unknown(m)) {
         return NGX_SMTP_CONTROL_UNKNOWN;
     }
 
@@ -65,13 +78,19 @@ ngx_smtp_control_common(ngx_smtp_json_t *j, ngx_smtp_relay_t *relay,
     ngx_smtp_message_t *m, time_t now)
 {
     u_char     id[NGX_SMTP_QUEUE_ID_LEN];
-    ngx_str_t  s;
+    ngx_str_t  s, hop;
 
     s.data = id;
     s.len = ngx_smtp_message_id(m, id) - id;
 
     ngx_smtp_json_member(j, "id", &s);
-    ngx_smtp_json_member(j, "queue", ngx_smtp_message_queue(m));
+    ngx_smtp_message_queue(m, &s, &hop);
+    ngx_smtp_json_member(j, "queue", &s);
+
+    if (hop.len) {
+        ngx_smtp_json_member(j, "next_hop", &hop);
+    }
+
     ngx_smtp_json_text(j, "state",
                     ngx_smtp_control_states[ngx_smtp_control_state(m, now)]);
     ngx_smtp_json_count(j, "size", m->size);
@@ -92,12 +111,10 @@ ngx_smtp_control_common(ngx_smtp_json_t *j, ngx_smtp_relay_t *relay,
     }
 
     if (m->wish) {
-        ngx_smtp_json_text(j, "wish", m->wish == 1 ? "bounce" : "delete");
+        ngx_smtp_json_text(j, "wish", ngx_smtp_control_wishes[m->wish]);
     }
 
-    ngx_smtp_relay_error_get(relay, m, &s);
-
-    if (s.len) {
+    if (ngx_smtp_message_error(m, &s) == NGX_OK) {
         ngx_smtp_json_member(j, "error", &s);
     }
 }
@@ -272,11 +289,6 @@ ngx_smtp_control_reports(ngx_smtp_json_t *j, ngx_smtp_message_t *m)
     ngx_queue_t        *q;
     ngx_smtp_report_t  *r;
 
-    static const char  *kinds[] = { "", "failure", "delay", "success" };
-    static const char  *states[] = {
-        "", "delivered", "relayed", "failed", "expired", "deferred"
-    };
-
     ngx_smtp_json_key(j, "reports");
     ngx_smtp_json_raw(j, "[");
 
@@ -287,7 +299,7 @@ ngx_smtp_control_reports(ngx_smtp_json_t *j, ngx_smtp_message_t *m)
         r = ngx_queue_data(q, ngx_smtp_report_t, link);
 
         ngx_smtp_json_raw(j, (q == ngx_queue_head(&m->reports)) ? "{" : ",{");
-        ngx_smtp_json_text(j, "kind", kinds[r->kind < 4 ? r->kind : 0]);
+        ngx_smtp_json_text(j, "kind", ngx_smtp_control_kinds[r->kind]);
         ngx_smtp_json_count(j, "created", r->created);
         ngx_smtp_json_count(j, "attempts", r->attempts);
         ngx_smtp_json_count(j, "due", r->due_at);
@@ -299,8 +311,8 @@ ngx_smtp_control_reports(ngx_smtp_json_t *j, ngx_smtp_message_t *m)
             ngx_smtp_json_raw(j, i ? ",{" : "{");
             ngx_smtp_json_count(j, "recipient", r->results[i].rcpt);
             ngx_smtp_json_text(j, "status",
-                               states[r->results[i].status < 6
-                                      ? r->results[i].status : 0]);
+                               ngx_smtp_control_statuses[
+                                                     r->results[i].status]);
             ngx_smtp_json_count(j, "code", r->results[i].code);
             ngx_smtp_json_member(j, "text", &r->results[i].text);
             ngx_smtp_json_raw(j, "}");

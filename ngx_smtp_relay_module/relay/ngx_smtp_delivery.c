@@ -51,7 +51,8 @@ static ngx_int_t ngx_smtp_delivery_end(ngx_smtp_delivery_t *d);
 static void ngx_smtp_delivery_record(ngx_smtp_delivery_t *d);
 static time_t ngx_smtp_delivery_due(ngx_smtp_delivery_t *d, time_t now);
 static void ngx_smtp_delivery_finish(ngx_smtp_delivery_t *d);
-static ngx_uint_t ngx_smtp_delivery_free(ngx_smtp_delivery_t *d);
+static ngx_uint_t ngx_smtp_delivery_free(ngx_smtp_delivery_t *d,
+    ngx_uint_t grant);
 
 
 ngx_smtp_delivery_t *
@@ -95,6 +96,7 @@ ngx_smtp_delivery_start(ngx_smtp_route_t *route, ngx_smtp_message_t *m,
     d->report = r;
     d->expire = (what == NGX_SMTP_DELIVERY_EXPIRE);
     d->warn = (what == NGX_SMTP_DELIVERY_WARN);
+    d->wish = (what == NGX_SMTP_DELIVERY_WISH);
     d->started = ngx_current_msec;
 
     d->queue_id.data = d->id;
@@ -136,7 +138,7 @@ ngx_smtp_delivery_start(ngx_smtp_route_t *route, ngx_smtp_message_t *m,
         return NULL;
     }
 
-    if (d->expire || d->warn) {
+    if (d->expire || d->warn || d->wish) {
         ngx_smtp_delivery_expire(d);
         return NULL;
     }
@@ -164,6 +166,11 @@ ngx_smtp_delivery_opened(ngx_smtp_delivery_t *d)
 
     } else {
         d->envelope = &d->reader->envelope;
+    }
+
+    if (d->wish) {
+        d->ready = 1;
+        return NGX_OK;
     }
 
     if (ngx_smtp_delivery_todo(d) != NGX_OK) {
@@ -254,7 +261,8 @@ ngx_smtp_delivery_scan(ngx_smtp_delivery_t *d)
 
 /*
  * The next hop is known to be dead: given up without a try, or the sender is
- * told of the delay and nothing else happens to the message.
+ * told of the delay and nothing else happens to the message.  Or the end of
+ * the attempt was all that was waited for.
  */
 
 static void
@@ -262,6 +270,11 @@ ngx_smtp_delivery_expire(ngx_smtp_delivery_t *d)
 {
     time_t              wait;
     ngx_smtp_verdict_t  v;
+
+    if (d->wish) {
+        ngx_smtp_delivery_drop(d, ngx_time() + NGX_SMTP_RELAY_PAUSE);
+        return;
+    }
 
     if (d->warn) {
         wait = ngx_smtp_schedule_interval(&d->route->schedule,
@@ -334,7 +347,7 @@ ngx_smtp_delivery_read_handler(ngx_smtp_reader_t *r, ngx_int_t rc)
         return;
     }
 
-    if (d->expire || d->warn) {
+    if (d->expire || d->warn || d->wish) {
         ngx_smtp_delivery_expire(d);
         return;
     }
@@ -811,8 +824,7 @@ ngx_smtp_delivery_due(ngx_smtp_delivery_t *d, time_t now)
     for (i = 0; i < d->nresults; i++) {
         if (d->results[i].status == NGX_SMTP_RESULT_DEFERRED) {
             deferred = 1;
-            ngx_smtp_relay_error_set(d->relay, d->message,
-                                     &d->results[i].text);
+            ngx_smtp_store_error(d->message, &d->results[i].text);
 
         } else {
             d->progress = 1;
@@ -973,7 +985,7 @@ ngx_smtp_delivery_finish(ngx_smtp_delivery_t *d)
                                  "tried");
     }
 
-    if (ngx_smtp_delivery_free(d)) {
+    if (ngx_smtp_delivery_free(d, 1)) {
         return;
     }
 
@@ -1012,11 +1024,9 @@ ngx_smtp_delivery_drop(ngx_smtp_delivery_t *d, time_t due)
     r = d->report;
     relay = d->relay;
 
-    if (due == -1) {
-        m->wish = 0;
-    }
+    /* what is forgotten takes its wish along */
 
-    if (ngx_smtp_delivery_free(d) || due == -1) {
+    if (ngx_smtp_delivery_free(d, due != -1) || due == -1) {
         return;
     }
 
@@ -1035,7 +1045,7 @@ ngx_smtp_delivery_drop(ngx_smtp_delivery_t *d, time_t due)
  */
 
 static ngx_uint_t
-ngx_smtp_delivery_free(ngx_smtp_delivery_t *d)
+ngx_smtp_delivery_free(ngx_smtp_delivery_t *d, ngx_uint_t grant)
 {
     ngx_uint_t           gone;
     ngx_smtp_relay_t    *relay;
@@ -1063,7 +1073,7 @@ ngx_smtp_delivery_free(ngx_smtp_delivery_t *d)
 
     gone = 0;
 
-    if (m->wish) {
+    if (grant && m->wish) {
         gone = ngx_smtp_control_wish(relay, m, d->ready ? &reader->envelope
                                                         : NULL);
     }

@@ -46,16 +46,6 @@
 #define NGX_SMTP_RELAY_DRIFT     1000
 
 
-/* the upper layer of one store */
-typedef struct {
-    ngx_smtp_relay_t         *relay;
-    ngx_smtp_route_t        **routes;     /* by the store's queue index */
-    ngx_uint_t                nroutes;
-} ngx_smtp_relay_store_t;
-
-
-static void ngx_smtp_route_init(ngx_smtp_route_t *route,
-    ngx_smtp_relay_t *relay, ngx_smtp_queue_conf_t *conf);
 static ngx_smtp_route_t *ngx_smtp_relay_route(ngx_smtp_relay_t *relay,
     ngx_smtp_queue_conf_t *conf);
 static void ngx_smtp_relay_message(void *data, ngx_smtp_message_t *m);
@@ -114,6 +104,7 @@ ngx_smtp_relay_start(ngx_smtp_relay_conf_t *conf, ngx_log_t *log)
         return NULL;
     }
 
+    ngx_queue_init(&relay->via);
     ngx_queue_init(&relay->conns);
     ngx_queue_init(&relay->deliveries);
 
@@ -149,7 +140,7 @@ ngx_smtp_relay_start(ngx_smtp_relay_conf_t *conf, ngx_log_t *log)
 }
 
 
-static void
+void
 ngx_smtp_route_init(ngx_smtp_route_t *route, ngx_smtp_relay_t *relay,
     ngx_smtp_queue_conf_t *conf)
 {
@@ -257,6 +248,7 @@ ngx_smtp_relay_message(void *data, ngx_smtp_message_t *m)
     ngx_smtp_relay_store_t *rs = data;
 
     time_t              now;
+    ngx_str_t           queue, hop;
     ngx_queue_t        *q;
     ngx_smtp_route_t   *route;
     ngx_smtp_report_t  *r;
@@ -265,18 +257,30 @@ ngx_smtp_relay_message(void *data, ngx_smtp_message_t *m)
     m->scheduled = 0;
     m->busy = 0;
 
-    if (m->unknown_queue || m->queue >= rs->nroutes
-        || rs->routes[m->queue] == NULL)
-    {
+    if (m->queue < rs->nroutes) {
+        route = rs->routes[m->queue];
+
+    } else {
+        ngx_smtp_message_queue(m, &queue, &hop);
+        route = ngx_smtp_route_find(rs, &queue, &hop);
+    }
+
+    if (route == NULL) {
         return;
     }
 
-    route = rs->routes[m->queue];
     m->data = route;
 
     now = ngx_time();
 
-    if (m->npending) {
+    if (m->npending == 0 && m->wish == NGX_SMTP_WISH_BOUNCE) {
+        m->wish = NGX_SMTP_WISH_NONE;
+    }
+
+    if (m->wish) {
+        ngx_smtp_route_insert(rs->relay, m, now);
+
+    } else if (m->npending) {
         ngx_smtp_route_insert(rs->relay, m,
                               ngx_smtp_schedule_load(&route->schedule,
                                                      m->attempts, m->due_at,
@@ -334,19 +338,29 @@ void
 ngx_smtp_route_insert(ngx_smtp_relay_t *relay, ngx_smtp_message_t *m,
     time_t due)
 {
+    time_t             key;
     ngx_smtp_route_t  *route;
 
     route = ngx_smtp_route_home(m);
 
-    if (route == NULL || m->hold || m->scheduled) {
+    if (route == NULL || m->scheduled || (m->hold && !m->wish)) {
         return;
+    }
+
+    key = ngx_smtp_relay_key(relay, due);
+
+    if (m->wish && due <= ngx_time()) {
+
+        /* it waits for no next hop: before all others */
+
+        key = 0;
     }
 
     m->due_at = due;
     m->scheduled = 1;
     m->due.data = NGX_SMTP_DUE_MESSAGE;
 
-    ngx_smtp_due_insert(&route->due, &m->due, ngx_smtp_relay_key(relay, due));
+    ngx_smtp_due_insert(&route->due, &m->due, key);
 
     ngx_smtp_relay_wake(relay);
 }
@@ -487,9 +501,10 @@ ngx_smtp_relay_wake_handler(ngx_event_t *ev)
 static void
 ngx_smtp_relay_run(ngx_smtp_relay_t *relay)
 {
-    time_t      wait, next;
-    ngx_msec_t  delay;
-    ngx_uint_t  i;
+    time_t        wait, next;
+    ngx_msec_t    delay;
+    ngx_uint_t    i;
+    ngx_queue_t  *q;
 
     ngx_log_debug0(NGX_LOG_DEBUG_STREAM, relay->log, 0, "smtp relay run");
 
@@ -512,6 +527,14 @@ ngx_smtp_relay_run(ngx_smtp_relay_t *relay)
 
     for (i = 0; i < relay->nroutes; i++) {
         wait = ngx_smtp_route_run(&relay->routes[i]);
+        next = ngx_min(next, wait);
+    }
+
+    for (q = ngx_queue_head(&relay->via);
+         q != ngx_queue_sentinel(&relay->via);
+         q = ngx_queue_next(q))
+    {
+        wait = ngx_smtp_route_run(ngx_queue_data(q, ngx_smtp_route_t, link));
         next = ngx_min(next, wait);
     }
 
@@ -658,7 +681,10 @@ ngx_smtp_route_expire(ngx_smtp_route_t *route, time_t wait)
 
         m = ngx_smtp_route_item(node, &r);
 
-        if (ngx_smtp_route_expired(route, node)) {
+        if (r == NULL && m->wish) {
+            what = NGX_SMTP_DELIVERY_WISH;
+
+        } else if (ngx_smtp_route_expired(route, node)) {
             what = NGX_SMTP_DELIVERY_EXPIRE;
 
         } else if (r == NULL && ngx_smtp_bounce_delay_due(route, m)) {
@@ -718,7 +744,7 @@ ngx_smtp_route_begin(ngx_smtp_route_t *route, ngx_rbtree_node_t *node,
         m->postponed = 0;
     }
 
-    if (m->hold) {
+    if (m->hold && (r || !m->wish)) {
         return NULL;
     }
 
@@ -750,6 +776,11 @@ ngx_smtp_route_begin(ngx_smtp_route_t *route, ngx_rbtree_node_t *node,
             (void) ngx_smtp_store_done(m, ngx_time());
         }
 
+        return NULL;
+    }
+
+    if (r == NULL && m->wish) {
+        (void) ngx_smtp_delivery_start(route, m, NULL, NGX_SMTP_DELIVERY_WISH);
         return NULL;
     }
 
@@ -885,41 +916,4 @@ ngx_smtp_relay_stop(ngx_smtp_relay_t *relay)
     if (relay->wake.posted) {
         ngx_delete_posted_event(&relay->wake);
     }
-}
-
-
-void
-ngx_smtp_relay_flush(ngx_smtp_relay_t *relay, ngx_smtp_queue_conf_t *queue)
-{
-    time_t              now;
-    ngx_uint_t          i;
-    ngx_smtp_due_t      due;
-    ngx_smtp_route_t   *route;
-    ngx_rbtree_node_t  *node;
-
-    now = ngx_smtp_relay_steady(relay);
-
-    for (i = 0; i < relay->nroutes; i++) {
-        route = &relay->routes[i];
-
-        if (queue && route->conf != queue) {
-            continue;
-        }
-
-        /* in their order; by way of a second tree, as keys never change */
-
-        ngx_smtp_due_init(&due);
-
-        while ((node = ngx_smtp_due_first(&route->due)) != NULL) {
-            ngx_smtp_due_remove(&route->due, node);
-            ngx_smtp_due_insert(&due, node, now);
-        }
-
-        while ((node = ngx_smtp_due_first(&due)) != NULL) {
-            ngx_smtp_due_remove(&due, node);
-            ngx_smtp_due_insert(&route->due, node, now);
-        }
-    }
-
-    ngx_smtp_relay_wake(relay);
 }

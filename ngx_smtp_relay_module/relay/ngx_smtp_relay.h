@@ -178,9 +178,5 @@ void ngx_smtp_relay_leave(ngx_smtp_relay_t *relay);
  */
 void ngx_smtp_relay_stop(ngx_smtp_relay_t *relay);
 
-/* Tries all messages of a queue now, or of all (NULL), whatever is due. */
-void ngx_smtp_relay_flush(ngx_smtp_relay_t *relay,
-    ngx_smtp_queue_conf_t *queue);
-
 
 #endif /* _NGX_SMTP_RELAY_H_INCLUDED_ */

@@ -182,8 +182,16 @@ ngx_smtp_conn_connect(ngx_smtp_conn_t *conn)
 
     conn->eval = s;
 
-    ngx_smtp_peer_connect_upstream(conn->peer, s, qcf->upstream, qcf->local,
-                                   qcf->connect_timeout);
+    if (conn->route->address) {
+        ngx_smtp_peer_connect(conn->peer, conn->route->address->sockaddr,
+                              conn->route->address->socklen,
+                              &conn->route->address->name, qcf->local,
+                              qcf->connect_timeout);
+
+    } else {
+        ngx_smtp_peer_connect_upstream(conn->peer, s, qcf->upstream,
+                                       qcf->local, qcf->connect_timeout);
+    }
 
     /* what the balancer wanted to know of the message may go with it */
 

@@ -8,7 +8,8 @@
  * What the files of a relay share.
  *
  *   relay   one per worker
- *   route   one per smtp_queue: what is due, the site's health, connections
+ *   route   one per smtp_queue: what is due, the site's health, connections;
+ *           and one for a queue and each next hop that an operator named
  *   conn    one connection of a route, with the dialogue on it
  *   delivery   one attempt for a message or a report; bound to a conn unless
  *              it only reads, or gives an expired message up
@@ -55,17 +56,6 @@ typedef struct ngx_smtp_conn_s      ngx_smtp_conn_t;
 typedef struct ngx_smtp_delivery_s  ngx_smtp_delivery_t;
 
 
-/* the text of a message's last error: m->error is its hash */
-#define NGX_SMTP_RELAY_ERRORS    512
-#define NGX_SMTP_RELAY_ERROR     250
-
-typedef struct {
-    uint32_t                  hash;       /* 0: empty */
-    u_char                    len;
-    u_char                    text[NGX_SMTP_RELAY_ERROR];
-} ngx_smtp_relay_error_t;
-
-
 struct ngx_smtp_relay_s {
     ngx_smtp_relay_conf_t    *conf;
     ngx_pool_t               *pool;
@@ -73,6 +63,7 @@ struct ngx_smtp_relay_s {
 
     ngx_smtp_route_t         *routes;
     ngx_uint_t                nroutes;
+    ngx_queue_t               via;        /* routes to other next hops */
 
     ngx_event_t               timer;      /* the only one of all messages */
     ngx_event_t               wake;       /* posted: look what is due */
@@ -86,7 +77,6 @@ struct ngx_smtp_relay_s {
                                              the clock does not change it */
     int64_t                   behind;     /* the most by which the wall clock
                                              was ever behind it, ms, <= 0 */
-    ngx_smtp_relay_error_t   *errors;     /* texts, see control_act.c */
 
     ngx_msec_t                quiet;      /* leaving: nothing new until then */
     unsigned                  leaving:1;
@@ -98,6 +88,10 @@ struct ngx_smtp_route_s {
     ngx_smtp_relay_t         *relay;
     ngx_smtp_queue_conf_t    *conf;
     ngx_smtp_route_t         *reports;    /* where its reports go */
+    ngx_smtp_route_t         *base;       /* to another next hop: of the queue;
+                                             conf is a copy then */
+    ngx_queue_t               link;       /* in relay->via */
+    ngx_addr_t               *address;    /* NULL: conf->upstream */
     ngx_smtp_schedule_t       schedule;
     ngx_smtp_due_t            due;
     ngx_smtp_site_conf_t      site_conf;
@@ -171,6 +165,7 @@ struct ngx_smtp_delivery_s {
     unsigned                  again:1;    /* it did so once */
     unsigned                  expire:1;   /* only gives up */
     unsigned                  warn:1;     /* only tells of a delay */
+    unsigned                  wish:1;     /* only grants m->wish */
     unsigned                  full:1;     /* report with the whole original */
     unsigned                  outstanding:1;
     unsigned                  unknown:1;  /* end of data without answer */
@@ -188,7 +183,18 @@ struct ngx_smtp_delivery_s {
 #define NGX_SMTP_PART_END        3
 
 
+/* the upper layer of one store: its data */
+typedef struct {
+    ngx_smtp_relay_t         *relay;
+    ngx_smtp_route_t        **routes;     /* by the store's queue index */
+    ngx_uint_t                nroutes;
+} ngx_smtp_relay_store_t;
+
+
 /* -- ngx_smtp_relay.c ---------------------------------------------------- */
+
+void ngx_smtp_route_init(ngx_smtp_route_t *route, ngx_smtp_relay_t *relay,
+    ngx_smtp_queue_conf_t *conf);
 
 /* Puts a message or report into its schedule (not: on hold, unknown queue). */
 void ngx_smtp_route_insert(ngx_smtp_relay_t *relay, ngx_smtp_message_t *m,
@@ -241,6 +247,16 @@ ngx_smtp_delivery_t *ngx_smtp_route_next(ngx_smtp_route_t *route);
             ngx_smtp_relay_steady(relay) + (time_t) ((relay)->behind / 1000))
 
 
+/* -- ngx_smtp_relay_via.c ------------------------------------------------ */
+
+/*
+ * The route of a queue, or to another next hop from it unless hop is empty.
+ * NULL: no such queue in this store, a next hop that is not known, no memory.
+ */
+ngx_smtp_route_t *ngx_smtp_route_find(ngx_smtp_relay_store_t *rs,
+    ngx_str_t *queue, ngx_str_t *hop);
+
+
 /* -- ngx_smtp_relay_conn.c ----------------------------------------------- */
 
 /* A connection for a delivery; NULL: no memory, the delivery is not bound. */
@@ -275,6 +291,7 @@ void ngx_smtp_conn_close(ngx_smtp_conn_t *conn, ngx_uint_t quit);
 #define NGX_SMTP_DELIVERY_TRY     0
 #define NGX_SMTP_DELIVERY_EXPIRE  1     /* it is given up without a try */
 #define NGX_SMTP_DELIVERY_WARN    2     /* its sender is told of the delay */
+#define NGX_SMTP_DELIVERY_WISH    3     /* m->wish is granted */
 
 ngx_smtp_delivery_t *ngx_smtp_delivery_start(ngx_smtp_route_t *route,
     ngx_smtp_message_t *m, ngx_smtp_report_t *r, ngx_uint_t what);
@@ -321,24 +338,22 @@ void ngx_smtp_delivery_log(ngx_smtp_delivery_t *d, time_t due,
 /*
  * Carries out what is wanted of a message (NGX_SMTP_CONTROL_FLUSH ...);
  * returns NGX_SMTP_CONTROL_DONE ...  The message may be gone after it, the
- * envelope is the caller's (NULL only where it is not needed).
+ * envelope is the caller's (NULL only where it is not needed).  to: where to,
+ * of MOVE and NEXT_HOP.
  */
 ngx_uint_t ngx_smtp_control_act(ngx_smtp_relay_t *relay,
-    ngx_smtp_message_t *m, ngx_uint_t op, ngx_smtp_envelope_t *envelope);
+    ngx_smtp_message_t *m, ngx_uint_t op, ngx_str_t *to,
+    ngx_smtp_envelope_t *envelope);
 
 /*
  * An attempt for a message with m->wish is over: grants it.  1: the message is
- * gone, or in the schedule with what is left of it; 0: it goes on as if there
- * were no wish.  envelope: NULL if it was not read.
+ * gone, or in the schedule with what is left of it; 0: it goes on, and if
+ * m->wish is still set, it could not be granted now: with an attempt that only
+ * does that.  envelope: NULL if it was not read.
  */
 ngx_uint_t ngx_smtp_control_wish(ngx_smtp_relay_t *relay,
     ngx_smtp_message_t *m, ngx_smtp_envelope_t *envelope);
 
-/* Remembers why a message was deferred; and tells it, empty: not known. */
-void ngx_smtp_relay_error_set(ngx_smtp_relay_t *relay, ngx_smtp_message_t *m,
-    ngx_str_t *text);
-void ngx_smtp_relay_error_get(ngx_smtp_relay_t *relay, ngx_smtp_message_t *m,
-    ngx_str_t *text);
 
 
 /* -- ngx_smtp_bounce.c --------------------------------------------------- */

@@ -30,6 +30,8 @@
 #define NGX_SMTP_SUMMARY_HOLD       1
 #define NGX_SMTP_SUMMARY_LARGE      2
 #define NGX_SMTP_SUMMARY_DELAY      4
+#define NGX_SMTP_SUMMARY_BOUNCE     8
+#define NGX_SMTP_SUMMARY_DELETE     16
 
 /* which parts follow number and time */
 #define NGX_SMTP_EVENT_HAS_REPORT   0x01
@@ -37,11 +39,10 @@
 #define NGX_SMTP_EVENT_HAS_UNTIL    0x04
 #define NGX_SMTP_EVENT_HAS_KIND     0x08
 #define NGX_SMTP_EVENT_HAS_RESULTS  0x10
+#define NGX_SMTP_EVENT_HAS_QUEUE    0x20
 
 
 static size_t ngx_smtp_event_payload(const ngx_smtp_event_t *e);
-static u_char *ngx_smtp_event_header_put(u_char *p, ngx_uint_t type,
-    size_t length);
 static u_char *ngx_smtp_event_string_put(u_char *p, const ngx_str_t *s,
     size_t max);
 static ngx_int_t ngx_smtp_event_string_get(u_char **pos, u_char *last,
@@ -51,7 +52,7 @@ static ngx_int_t ngx_smtp_event_results_get(u_char *p, u_char *last,
 static size_t ngx_smtp_summary_bitmap(ngx_uint_t nrcpts);
 
 
-static const u_char  ngx_smtp_event_parts[] = {
+static const u_char  ngx_smtp_event_table[] = {
     0,
     /* RESULT */
     NGX_SMTP_EVENT_HAS_ATTEMPTS|NGX_SMTP_EVENT_HAS_RESULTS,
@@ -73,8 +74,15 @@ static const u_char  ngx_smtp_event_parts[] = {
     /* DONE */
     0,
     /* SETTLE */
-    NGX_SMTP_EVENT_HAS_ATTEMPTS|NGX_SMTP_EVENT_HAS_UNTIL
+    NGX_SMTP_EVENT_HAS_ATTEMPTS|NGX_SMTP_EVENT_HAS_UNTIL,
+    /* WISH */
+    NGX_SMTP_EVENT_HAS_KIND
 };
+
+
+#define ngx_smtp_event_parts(type)                                            \
+    ((type) == NGX_SMTP_LOG_MOVED ? NGX_SMTP_EVENT_HAS_QUEUE                  \
+                                  : ngx_smtp_event_table[type])
 
 
 /* events */
@@ -92,13 +100,17 @@ ngx_smtp_event_payload(const ngx_smtp_event_t *e)
     size_t      size;
     ngx_uint_t  i, parts;
 
-    parts = ngx_smtp_event_parts[e->type];
+    parts = ngx_smtp_event_parts(e->type);
 
     size = NGX_SMTP_EVENT_FIXED
            + ((parts & NGX_SMTP_EVENT_HAS_REPORT) ? 4 : 0)
            + ((parts & NGX_SMTP_EVENT_HAS_ATTEMPTS) ? 4 : 0)
            + ((parts & NGX_SMTP_EVENT_HAS_UNTIL) ? 8 : 0)
            + ((parts & NGX_SMTP_EVENT_HAS_KIND) ? 1 : 0);
+
+    if (parts & NGX_SMTP_EVENT_HAS_QUEUE) {
+        return size + 2 + ngx_min(e->queue.len, NGX_SMTP_DESTINATION);
+    }
 
     if (!(parts & NGX_SMTP_EVENT_HAS_RESULTS)) {
         return size;
@@ -121,7 +133,7 @@ ngx_smtp_event_put(u_char *p, const ngx_smtp_event_t *e)
     ngx_uint_t          i, parts;
     ngx_smtp_result_t  *result;
 
-    parts = ngx_smtp_event_parts[e->type];
+    parts = ngx_smtp_event_parts(e->type);
 
     p = ngx_smtp_event_header_put(p, e->type, ngx_smtp_event_payload(e));
 
@@ -142,6 +154,10 @@ ngx_smtp_event_put(u_char *p, const ngx_smtp_event_t *e)
 
     if (parts & NGX_SMTP_EVENT_HAS_KIND) {
         *p++ = (u_char) e->kind;
+    }
+
+    if (parts & NGX_SMTP_EVENT_HAS_QUEUE) {
+        return ngx_smtp_event_string_put(p, &e->queue, NGX_SMTP_DESTINATION);
     }
 
     if (!(parts & NGX_SMTP_EVENT_HAS_RESULTS)) {
@@ -174,11 +190,11 @@ ngx_smtp_event_get(const ngx_smtp_log_record_t *r, ngx_smtp_event_t *e,
     size_t       fixed;
     ngx_uint_t   parts;
 
-    if (r->type == 0 || r->type > NGX_SMTP_LOG_SETTLE) {
+    if (!ngx_smtp_event_known(r->type)) {
         return NGX_ERROR;
     }
 
-    parts = ngx_smtp_event_parts[r->type];
+    parts = ngx_smtp_event_parts(r->type);
 
     fixed = NGX_SMTP_EVENT_FIXED
             + ((parts & NGX_SMTP_EVENT_HAS_REPORT) ? 4 : 0)
@@ -218,9 +234,20 @@ ngx_smtp_event_get(const ngx_smtp_log_record_t *r, ngx_smtp_event_t *e,
     if (parts & NGX_SMTP_EVENT_HAS_KIND) {
         e->kind = *p++;
 
-        if (e->kind == 0 || e->kind > NGX_SMTP_REPORT_DOUBLE) {
+        if (r->type == NGX_SMTP_LOG_WISH
+            ? e->kind > NGX_SMTP_WISH_DELETE
+            : (e->kind == 0 || e->kind > NGX_SMTP_REPORT_DOUBLE))
+        {
             return NGX_ERROR;
         }
+    }
+
+    if (parts & NGX_SMTP_EVENT_HAS_QUEUE) {
+        *nresults = 0;
+
+        return (ngx_smtp_event_string_get(&p, last, &e->queue) == NGX_OK
+                && p == last && e->queue.len)
+               ? NGX_OK : NGX_ERROR;
     }
 
     if (!(parts & NGX_SMTP_EVENT_HAS_RESULTS)) {
@@ -323,7 +350,11 @@ ngx_smtp_summary_put(u_char *p, const ngx_smtp_summary_t *s)
     p = ngx_smtp_put32(p, s->reports);
     p = ngx_smtp_put32(p, (s->hold ? NGX_SMTP_SUMMARY_HOLD : 0)
                           | (s->large ? NGX_SMTP_SUMMARY_LARGE : 0)
-                          | (s->delay_told ? NGX_SMTP_SUMMARY_DELAY : 0));
+                          | (s->delay_told ? NGX_SMTP_SUMMARY_DELAY : 0)
+                          | (s->wish == NGX_SMTP_WISH_BOUNCE
+                             ? NGX_SMTP_SUMMARY_BOUNCE : 0)
+                          | (s->wish == NGX_SMTP_WISH_DELETE
+                             ? NGX_SMTP_SUMMARY_DELETE : 0));
     p = ngx_smtp_put64(p, (uint64_t) s->offset);
     p = ngx_smtp_put64(p, (uint64_t) s->size);
     p = ngx_smtp_put64(p, (uint64_t) s->received);
@@ -375,6 +406,9 @@ ngx_smtp_summary_get(const ngx_smtp_log_record_t *r, ngx_smtp_summary_t *s)
     s->hold = (flags & NGX_SMTP_SUMMARY_HOLD) ? 1 : 0;
     s->large = (flags & NGX_SMTP_SUMMARY_LARGE) ? 1 : 0;
     s->delay_told = (flags & NGX_SMTP_SUMMARY_DELAY) ? 1 : 0;
+    s->wish = (flags & NGX_SMTP_SUMMARY_DELETE) ? NGX_SMTP_WISH_DELETE
+              : (flags & NGX_SMTP_SUMMARY_BOUNCE) ? NGX_SMTP_WISH_BOUNCE
+                                                  : NGX_SMTP_WISH_NONE;
     s->offset = (off_t) ngx_smtp_get64(p + 24);
     s->size = (off_t) ngx_smtp_get64(p + 32);
     s->received = (time_t) ngx_smtp_get64(p + 40);
@@ -626,12 +660,23 @@ ngx_smtp_log_need(size_t head_size, ngx_uint_t nrcpts)
 }
 
 
-static u_char *
+u_char *
 ngx_smtp_event_header_put(u_char *p, ngx_uint_t type, size_t length)
 {
     *p++ = (u_char) type;
-    *p++ = type == NGX_SMTP_LOG_SUMMARY ? NGX_SMTP_POLICY_IGNORE
-                                        : NGX_SMTP_POLICY_REQUIRED;
+
+    switch (type) {
+
+    case NGX_SMTP_LOG_SUMMARY:
+    case NGX_SMTP_LOG_WISH:
+    case NGX_SMTP_LOG_ERRORS:
+        *p++ = NGX_SMTP_POLICY_IGNORE;
+        break;
+
+    default:
+        *p++ = NGX_SMTP_POLICY_REQUIRED;
+    }
+
     p = ngx_smtp_put16(p, 0);
     p = ngx_smtp_put32(p, (uint32_t) length);
 

@@ -36,15 +36,20 @@
 #define NGX_SMTP_LOG_REPORTED           7   /* delivered or given up */
 #define NGX_SMTP_LOG_DONE               8   /* the message is ended */
 #define NGX_SMTP_LOG_SETTLE             9   /* result unknown: not before */
+#define NGX_SMTP_LOG_WISH              10   /* what an operator wants */
 
 /* facts about the segment */
 #define NGX_SMTP_LOG_SUMMARY            16
 #define NGX_SMTP_LOG_SEALED             17
 #define NGX_SMTP_LOG_END                18  /* end of the data, nothing more */
 #define NGX_SMTP_LOG_SEGMENT_DONE       19
+#define NGX_SMTP_LOG_ERRORS             20  /* last errors of its messages:
+                                               ngx_smtp_errors.h */
 
-/* kept free: moved to another queue or next hop, compaction */
+/* an event of a message, too: it goes to another queue or next hop */
 #define NGX_SMTP_LOG_MOVED              24
+
+/* kept free: compaction */
 #define NGX_SMTP_LOG_COMPACTED          25
 
 /* what a reader does with a type it does not know: policy byte */
@@ -61,6 +66,10 @@
 #define NGX_SMTP_LOG_MAX_EVENT          (NGX_SMTP_LOG_RECORD + 64            \
                                          + NGX_SMTP_PEER_TEXT)
 
+/* types of events of a message */
+#define ngx_smtp_event_known(type)                                            \
+    (((type) && (type) <= NGX_SMTP_LOG_WISH) || (type) == NGX_SMTP_LOG_MOVED)
+
 
 /* any event of a message; a type uses what its comment names */
 typedef struct {
@@ -72,7 +81,9 @@ typedef struct {
                                            RESULT, DEFERRED, SETTLE, REPORT,
                                            REPORT_DEFERRED */
     uint32_t                report;     /* number of the report: REPORT* */
-    ngx_uint_t              kind;       /* REPORT: NGX_SMTP_REPORT_* */
+    ngx_uint_t              kind;       /* REPORT: NGX_SMTP_REPORT_*; WISH:
+                                           NGX_SMTP_WISH_* */
+    ngx_str_t               queue;      /* MOVED: destination */
     ngx_str_t               peer;       /* RESULT, DEFERRED, REPORT */
     ngx_smtp_result_t      *results;    /* RESULT, DEFERRED, REPORT */
     ngx_uint_t              nresults;
@@ -90,7 +101,7 @@ typedef struct {
     off_t                   size;       /* of fields + content */
     time_t                  received;
     time_t                  due_at;
-    ngx_str_t               queue;
+    ngx_str_t               queue;      /* destination */
     uint8_t                *final;      /* bitmap; NULL: final_word */
     uint64_t                final_word;
     /*
@@ -104,6 +115,7 @@ typedef struct {
     unsigned                hold:1;
     unsigned                large:1;
     unsigned                delay_told:1;
+    unsigned                wish:2;     /* NGX_SMTP_WISH_* */
 } ngx_smtp_summary_t;
 
 
@@ -140,7 +152,7 @@ size_t ngx_smtp_event_size(const ngx_smtp_event_t *e);
 u_char *ngx_smtp_event_put(u_char *p, const ngx_smtp_event_t *e);
 
 /*
- * Decodes the payload of an event record (types 1 to 9).  results has room for
+ * Decodes the payload of an event record (known types).  results has room for
  * *nresults ones; strings point into the payload.  NGX_OK; NGX_ERROR:
  * malformed; NGX_AGAIN: more results than room, *nresults tells how many
  * (results may be NULL then).
@@ -162,6 +174,12 @@ u_char *ngx_smtp_sealed_put(u_char *p, const ngx_smtp_sealed_t *s);
  */
 ngx_int_t ngx_smtp_sealed_get(const ngx_smtp_log_record_t *r,
     ngx_smtp_sealed_t *s, ngx_str_t *queues, ngx_uint_t room);
+
+/*
+ * The header of a record of this type, unsealed; the policy is that of the
+ * type.  Returns its end.
+ */
+u_char *ngx_smtp_event_header_put(u_char *p, ngx_uint_t type, size_t length);
 
 /* END and SEGMENT_DONE: NGX_SMTP_LOG_MARK bytes */
 #define NGX_SMTP_LOG_MARK           (NGX_SMTP_LOG_RECORD + 16)

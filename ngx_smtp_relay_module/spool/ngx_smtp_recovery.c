@@ -24,6 +24,9 @@
 
 #define NGX_SMTP_ARENA_SIZE     (64 * 1024)
 
+/* texts kept of a segment: twice what its record may have */
+#define NGX_SMTP_RECOVERY_ERRORS  (2 * NGX_SMTP_ERRORS_RECORD)
+
 
 static ngx_int_t ngx_smtp_recovery_data_tail(ngx_smtp_recovery_ctx_t *r);
 static ngx_int_t ngx_smtp_recovery_log_tail(ngx_smtp_recovery_ctx_t *r);
@@ -32,6 +35,7 @@ static void ngx_smtp_recovery_left_over_file(ngx_smtp_recovery_ctx_t *r,
     const char *name);
 static ngx_int_t ngx_smtp_recovery_decimal(const char *p, uint32_t *number);
 static void ngx_smtp_recovery_count(ngx_smtp_recovery_ctx_t *r);
+static void ngx_smtp_recovery_unused(ngx_smtp_recovery_ctx_t *r);
 
 
 ngx_smtp_recovery_t *
@@ -47,6 +51,7 @@ ngx_smtp_recovery_start(ngx_smtp_spool_t *spool, ngx_smtp_segment_file_t *f,
     }
 
     r->recovery.ctx = r;
+    r->recovery.errors.size = NGX_SMTP_RECOVERY_ERRORS;
     r->spool = spool;
     r->file = f;
     r->now = now;
@@ -104,6 +109,8 @@ ngx_smtp_recovery_free(ngx_smtp_recovery_t *recovery)
 
     ngx_smtp_window_free(&r->window);
 
+    ngx_smtp_errors_free(&recovery->errors);
+
     free(r->results);
     free(recovery->messages);
     free(recovery->queues);
@@ -141,6 +148,7 @@ ngx_smtp_recovery_finish(ngx_smtp_recovery_ctx_t *r)
     }
 
     ngx_smtp_recovery_count(r);
+    ngx_smtp_recovery_unused(r);
     ngx_smtp_recovery_left_over(r);
 
     if (f->log != -1) {
@@ -406,6 +414,37 @@ ngx_smtp_recovery_count(ngx_smtp_recovery_ctx_t *r)
     }
 
     r->recovery.earliest = earliest;
+}
+
+
+/* Where nothing is any more nothing depends on who knows it. */
+
+static void
+ngx_smtp_recovery_unused(ngx_smtp_recovery_ctx_t *r)
+{
+    u_char      *used;
+    ngx_uint_t   i;
+
+    used = calloc(1, r->recovery.nqueues + 1);
+
+    if (used == NULL) {
+        return;
+    }
+
+    for (i = 0; i < r->recovery.nmessages; i++) {
+        if (!r->recovery.messages[i].done) {
+            used[r->recovery.messages[i].queue] = 1;
+        }
+    }
+
+    for (i = 0; i < r->recovery.nqueues; i++) {
+        if (!used[i]) {
+            r->recovery.queues[i].data = NULL;
+            r->recovery.queues[i].len = 0;
+        }
+    }
+
+    free(used);
 }
 
 

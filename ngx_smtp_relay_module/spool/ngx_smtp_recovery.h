@@ -24,6 +24,7 @@
 #include <ngx_core.h>
 
 #include "ngx_smtp_segment.h"
+#include "ngx_smtp_errors.h"
 
 
 typedef struct ngx_smtp_recovered_s         ngx_smtp_recovered_t;
@@ -61,12 +62,14 @@ struct ngx_smtp_recovered_s {
     uint32_t                      nreports; /* highest report number so far */
     uint32_t                      owed;     /* its part of f->owed: what DONE
                                                repays */
+    uint32_t                      error;    /* hash, in recovery->errors */
     uint16_t                      attempts;
     uint16_t                      queue;    /* index in recovery->queues */
     unsigned                      hold:1;
     unsigned                      large:1;
     unsigned                      done:1;   /* ended: skip it */
     unsigned                      delay_told:1;
+    unsigned                      wish:2;
 };
 
 /*
@@ -97,11 +100,13 @@ struct ngx_smtp_recovery_s {
     ngx_smtp_recovered_t         *messages;     /* nmessages, by number */
     ngx_uint_t                    nmessages;    /* those done included */
     ngx_uint_t                    nlive;
-    ngx_str_t                    *queues;
+    ngx_str_t                    *queues;       /* destinations; data NULL:
+                                                   of no live message */
     ngx_uint_t                    nqueues;
     time_t                        earliest;     /* due; 0: nothing is */
     uint32_t                      next_number;  /* free number */
     ngx_smtp_recovery_notes_t     notes;
+    ngx_smtp_errors_t             errors;       /* texts */
     void                         *ctx;          /* the recovery's own */
 };
 

@@ -35,6 +35,8 @@ static int ngx_libc_cdecl ngx_smtp_recovery_by_number(const void *one,
 static ngx_int_t ngx_smtp_recovery_sort(ngx_smtp_recovery_ctx_t *r);
 static ngx_int_t ngx_smtp_recovery_event(ngx_smtp_recovery_ctx_t *r,
     ngx_smtp_log_record_t *record);
+static void ngx_smtp_recovery_error(void *data, uint32_t number,
+    uint32_t hash);
 static void ngx_smtp_recovery_apply(ngx_smtp_recovery_ctx_t *r,
     ngx_smtp_recovered_t *m, ngx_smtp_event_t *e);
 static void ngx_smtp_recovery_final(ngx_smtp_recovered_t *m,
@@ -305,11 +307,12 @@ ngx_smtp_recovery_check(ngx_smtp_recovery_ctx_t *r,
         break;
 
     case NGX_SMTP_LOG_SEGMENT_DONE:
+    case NGX_SMTP_LOG_ERRORS:
         break;
 
     default:
 
-        if (record->type > NGX_SMTP_LOG_SETTLE) {
+        if (!ngx_smtp_event_known(record->type)) {
 
             if (record->policy == NGX_SMTP_POLICY_REQUIRED) {
                 r->recovery.notes.new_type = 1;
@@ -472,8 +475,15 @@ ngx_smtp_recovery_apply_record(ngx_smtp_recovery_ctx_t *r,
         r->sorted = 1;
     }
 
-    if (record->type <= NGX_SMTP_LOG_SETTLE) {
+    if (ngx_smtp_event_known(record->type)) {
         return ngx_smtp_recovery_event(r, record);
+    }
+
+    /* nothing depends on it */
+
+    if (record->type == NGX_SMTP_LOG_ERRORS) {
+        (void) ngx_smtp_errors_read(&r->recovery.errors, record,
+                                    ngx_smtp_recovery_error, r);
     }
 
     return NGX_OK;
@@ -520,6 +530,7 @@ ngx_smtp_recovery_summary(ngx_smtp_recovery_ctx_t *r,
     m->hold = s.hold;
     m->large = s.large;
     m->delay_told = s.delay_told;
+    m->wish = s.wish;
 
     if (m->final) {
         n = (s.nrcpts + 7) / 8;
@@ -631,9 +642,28 @@ ngx_smtp_recovery_event(ngx_smtp_recovery_ctx_t *r,
         return ngx_smtp_recovery_report(r, m, &e);
     }
 
+    if (e.type == NGX_SMTP_LOG_MOVED) {
+        return ngx_smtp_recovery_queue(r, &e.queue, &m->queue);
+    }
+
     ngx_smtp_recovery_apply(r, m, &e);
 
     return NGX_OK;
+}
+
+
+static void
+ngx_smtp_recovery_error(void *data, uint32_t number, uint32_t hash)
+{
+    ngx_smtp_recovery_ctx_t *r = data;
+
+    ngx_smtp_recovered_t  *m;
+
+    m = ngx_smtp_recovery_find(r, number);
+
+    if (m) {
+        m->error = hash;
+    }
 }
 
 
@@ -651,6 +681,14 @@ ngx_smtp_recovery_apply(ngx_smtp_recovery_ctx_t *r, ngx_smtp_recovered_t *m,
         break;
 
     case NGX_SMTP_LOG_DEFERRED:
+
+        if (e->nresults) {
+            m->error = ngx_smtp_errors_put(&r->recovery.errors,
+                                           &e->results[e->nresults - 1].text);
+        }
+
+        /* fall through */
+
     case NGX_SMTP_LOG_SETTLE:
         m->attempts = (uint16_t) ngx_min(e->attempts, 0xffff);
         m->due_at = e->until;
@@ -685,6 +723,10 @@ ngx_smtp_recovery_apply(ngx_smtp_recovery_ctx_t *r, ngx_smtp_recovered_t *m,
 
     case NGX_SMTP_LOG_DONE:
         m->done = 1;
+        break;
+
+    case NGX_SMTP_LOG_WISH:
+        m->wish = e->kind;
         break;
     }
 }

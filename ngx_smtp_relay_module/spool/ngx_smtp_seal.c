@@ -71,6 +71,7 @@ static int ngx_smtp_relog_open(ngx_smtp_spool_t *spool,
     ngx_smtp_segment_file_t *f, ngx_smtp_seal_t *s, const char *tmp,
     time_t now);
 static void ngx_smtp_seal_times(ngx_smtp_segment_file_t *f, time_t earliest);
+static ngx_uint_t ngx_smtp_seal_shed(ngx_smtp_segment_file_t *f);
 
 
 ngx_int_t
@@ -91,14 +92,6 @@ ngx_smtp_segment_seal(ngx_smtp_segment_file_t *f,
         return NGX_ERROR;
     }
 
-    ngx_memzero(&s, sizeof(ngx_smtp_seal_t));
-
-    s.file = f;
-    s.fd = f->log;
-    s.pos = f->log_end;
-    s.seed = f->seed;
-    s.sequence = f->sequence;
-
     c.summaries = summaries;
     c.n = n;
     c.reports = reports;
@@ -106,11 +99,24 @@ ngx_smtp_segment_seal(ngx_smtp_segment_file_t *f,
     c.next_number = next_number;
     c.now = now;
 
-    rc = ngx_smtp_seal_write(&s, &c);
+    do {
+        ngx_memzero(&s, sizeof(ngx_smtp_seal_t));
 
-    f->sequence = s.sequence;
+        s.file = f;
+        s.fd = f->log;
+        s.pos = f->log_end;
+        s.seed = f->seed;
+        s.sequence = f->sequence;
 
-    ngx_smtp_seal_free(&s);
+        rc = ngx_smtp_seal_write(&s, &c);
+
+        f->sequence = s.sequence;
+
+        ngx_smtp_seal_free(&s);
+
+        /* no room is reserved for the tail, and it is only good to have */
+
+    } while (rc == NGX_BUSY && ngx_smtp_seal_shed(f));
 
     if (rc != NGX_OK) {
         f->fault = s.fault;
@@ -153,6 +159,19 @@ ngx_smtp_segment_settle(ngx_smtp_segment_file_t *f, time_t earliest)
     ngx_smtp_seal_times(f, earliest);
 
     return rc;
+}
+
+
+static ngx_uint_t
+ngx_smtp_seal_shed(ngx_smtp_segment_file_t *f)
+{
+    if (f->tail.len == 0) {
+        return 0;
+    }
+
+    f->tail.len = 0;
+
+    return 1;
 }
 
 
@@ -344,13 +363,19 @@ ngx_smtp_seal_write(ngx_smtp_seal_t *s, ngx_smtp_seal_content_t *c)
     sealed.nqueues = s->nqueues;
     sealed.queues = s->queues;
 
-    rc = ngx_smtp_seal_room(s, ngx_smtp_sealed_size(&sealed));
+    /* what follows SEALED counts with it, or not at all */
 
+    rc = ngx_smtp_seal_room(s, ngx_smtp_sealed_size(&sealed)
+                               + s->file->tail.len);
     if (rc != NGX_OK) {
         return rc;
     }
 
     s->last = ngx_smtp_sealed_put(s->last, &sealed);
+
+    if (s->file->tail.len) {
+        s->last = ngx_cpymem(s->last, s->file->tail.data, s->file->tail.len);
+    }
 
     return ngx_smtp_seal_flush(s);
 }

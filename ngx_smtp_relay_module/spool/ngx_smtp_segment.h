@@ -53,6 +53,8 @@ typedef struct {
     uint32_t                sequence;   /* last log sequence used */
     uint32_t                seed;       /* of the log's CRCs */
     ngx_smtp_fault_t        fault;      /* of the last call that failed */
+    ngx_str_t               tail;       /* records that a seal puts behind
+                                           SEALED; the caller's, malloc'ed */
     unsigned                full:1;     /* END or SEALED: no batch any more */
     unsigned                log_dirty:1;    /* written, not synced */
     unsigned                log_broken:1;   /* a log write or sync failed for

@@ -88,6 +88,8 @@ ngx_smtp_store_start(ngx_smtp_store_conf_t *conf, ngx_log_t *log)
         }
     }
 
+    store->errors.size = NGX_SMTP_ERRORS_STORE;
+
     store->open_at = ngx_current_msec;
     store->create_at = ngx_current_msec;
     store->look_at = ngx_current_msec;
@@ -354,6 +356,8 @@ ngx_smtp_store_free(ngx_smtp_store_t *store)
     if (store->opened) {
         ngx_smtp_spool_close(&store->spool);
     }
+
+    ngx_smtp_errors_free(&store->errors);
 
     for (i = 0; i < store->nqueues; i++) {
         ngx_free(store->queues[i].data);
@@ -711,6 +715,7 @@ ngx_smtp_segment_free(ngx_smtp_segment_t *seg)
     ngx_smtp_recovery_free(seg->recovery);
     ngx_smtp_chunks_free(seg->chunks);
 
+    free(seg->file.tail.data);
     ngx_free(seg->summaries);
     ngx_free(seg->dead);
     ngx_free(seg);

@@ -48,6 +48,18 @@
 #define NGX_SMTP_REPORT_DOUBLE      4       /* to the postmaster: a failure
                                                report was not deliverable */
 
+/* what an operator wants of a message when its attempt is over */
+#define NGX_SMTP_WISH_NONE          0
+#define NGX_SMTP_WISH_BOUNCE        1
+#define NGX_SMTP_WISH_DELETE        2
+
+/*
+ * A destination is the name of a queue; behind a NUL, if there is one, the
+ * next hop that a message was given instead of that of its queue.
+ */
+#define NGX_SMTP_DESTINATION        1024
+#define NGX_SMTP_DESTINATIONS       4096    /* of a spool, made by operators */
+
 
 typedef struct ngx_smtp_store_s    ngx_smtp_store_t;
 typedef struct ngx_smtp_segment_s  ngx_smtp_segment_t;
@@ -122,8 +134,9 @@ struct ngx_smtp_message_s {
     uint32_t                nreports;   /* highest report number so far */
     uint16_t                attempts;
     uint16_t                queue;      /* index in conf->queues, or beyond:
-                                           unknown_queue */
-    uint32_t                error;      /* the relay's: its last error */
+                                           another destination */
+    uint32_t                error;      /* the last one: of its text, see
+                                           ngx_smtp_message_error() */
     unsigned                hold:1;
     unsigned                large:1;    /* content in a file of its own */
     unsigned                scheduled:1;    /* the relay's */
@@ -136,8 +149,8 @@ struct ngx_smtp_message_s {
     unsigned                delay_told:1;   /* a delay report was made, for
                                                ever; the relay also sets it
                                                where none is wanted */
-    unsigned                wish:2;     /* the relay's: what an operator wants
-                                           when the attempt is over */
+    unsigned                wish:2;     /* NGX_SMTP_WISH_*: what an operator
+                                           wants when the attempt is over */
     unsigned                known:1;    /* the store's: was handed up */
     unsigned                awaited:1;  /* the store's: was outstanding when
                                            the worker began to leave */
@@ -338,6 +351,27 @@ ngx_int_t ngx_smtp_store_done(ngx_smtp_message_t *m, time_t now);
 void ngx_smtp_store_hold(ngx_smtp_message_t *m, ngx_uint_t hold, time_t now);
 
 /*
+ * From now on m belongs to this queue, one of conf->queues, and goes to hop
+ * instead of the queue's next hop unless that is empty; recorded.  m->queue
+ * and m->unknown_queue are set.  NGX_OK; NGX_DECLINED: the queue is not one of
+ * conf->queues, or name and hop are longer than NGX_SMTP_DESTINATION;
+ * NGX_ERROR: no memory, or too many different ones.
+ */
+ngx_int_t ngx_smtp_store_move(ngx_smtp_message_t *m, ngx_str_t *queue,
+    ngx_str_t *hop, time_t now);
+
+/* Sets m->wish; recorded. */
+void ngx_smtp_store_wish(ngx_smtp_message_t *m, ngx_uint_t wish, time_t now);
+
+/*
+ * Remembers why m was deferred (its results have been, or will be recorded),
+ * and tells it again: NGX_OK with the first NGX_SMTP_ERROR_TEXT bytes, or
+ * NGX_DECLINED, text empty: there was none, or it is forgotten.
+ */
+void ngx_smtp_store_error(ngx_smtp_message_t *m, ngx_str_t *text);
+ngx_int_t ngx_smtp_message_error(ngx_smtp_message_t *m, ngx_str_t *text);
+
+/*
  * The relay sets this before the first byte of an end of data goes to the
  * kernel, and clears it after it recorded the result.  until (wall clock):
  * when that peer's time-out ends; written at exit if the answer never came.
@@ -464,9 +498,18 @@ void ngx_smtp_walk_end(ngx_smtp_walk_t *w);
 /* Is the segment of this key this worker's, with all its messages?  1 or 0. */
 ngx_uint_t ngx_smtp_store_owns(ngx_smtp_store_t *store, u_char *key);
 
-/* The name of the queue of a message, known here or not. */
-ngx_str_t *ngx_smtp_message_queue(ngx_smtp_message_t *m);
-ngx_str_t *ngx_smtp_store_queue_name(ngx_smtp_store_t *store, ngx_uint_t i);
+/*
+ * The name of the queue of a message, known here or not, and the next hop it
+ * was given instead of the queue's: empty if none.  hop may be NULL.
+ */
+void ngx_smtp_message_queue(ngx_smtp_message_t *m, ngx_str_t *queue,
+    ngx_str_t *hop);
+/* The same of index i as in m->queue. */
+void ngx_smtp_store_queue_name(ngx_smtp_store_t *store, ngx_uint_t i,
+    ngx_str_t *queue, ngx_str_t *hop);
+
+/* What conf->data of its store is. */
+void *ngx_smtp_message_data(ngx_smtp_message_t *m);
 
 
 #endif /* _NGX_SMTP_STORE_H_INCLUDED_ */

@@ -292,7 +292,7 @@ ngx_smtp_writer_item(ngx_smtp_store_t *store, ngx_smtp_batch_job_t *b,
     m->number = store->active->next_number++;
     m->queue = queue;
     m->large = (item->large != NULL);
-    m->unknown_queue = (m->queue >= store->conf->queues.nelts);
+    m->unknown_queue = ngx_smtp_store_unknown(store, m->queue);
 
     b->niov++;
 

@@ -17,8 +17,6 @@
 #include "ngx_smtp_store_internal.h"
 
 
-static void ngx_smtp_event_init(ngx_smtp_event_t *e, ngx_smtp_message_t *m,
-    ngx_uint_t type, time_t now);
 static void ngx_smtp_event_report(ngx_smtp_event_t *e, ngx_smtp_report_t *r,
     ngx_uint_t type, time_t now);
 static void ngx_smtp_event_results(ngx_smtp_message_t *m,
@@ -529,7 +527,7 @@ ngx_smtp_message_ready(ngx_smtp_message_t *m)
 }
 
 
-static void
+void
 ngx_smtp_event_init(ngx_smtp_event_t *e, ngx_smtp_message_t *m,
     ngx_uint_t type, time_t now)
 {
@@ -568,6 +566,8 @@ ngx_smtp_event_record(ngx_smtp_segment_t *seg, ngx_smtp_event_t *e)
     case NGX_SMTP_LOG_REPORT_DEFERRED:
     case NGX_SMTP_LOG_HOLD:
     case NGX_SMTP_LOG_RELEASE:
+    case NGX_SMTP_LOG_WISH:
+    case NGX_SMTP_LOG_MOVED:
         final = 0;
         break;
 

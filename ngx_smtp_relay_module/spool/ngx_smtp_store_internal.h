@@ -17,6 +17,7 @@
  *   ngx_smtp_large.c         large bodies
  *   ngx_smtp_reader.c        reading back
  *   ngx_smtp_store_walk.c    looking at what is there
+ *   ngx_smtp_store_change.c  destinations, wishes, last errors
  *
  * Two tasks change files of segments: the writer (batch, log records, sync of
  * the active log) and the upkeep (everything else).  A segment's file belongs
@@ -39,6 +40,7 @@
 #include "ngx_smtp_task.h"
 #include "ngx_smtp_store.h"
 #include "ngx_smtp_segment.h"
+#include "ngx_smtp_errors.h"
 #include "ngx_smtp_recovery.h"
 
 
@@ -320,7 +322,7 @@ struct ngx_smtp_store_s {
     ngx_smtp_upkeep_t        upkeep;
     ngx_queue_t              larges;    /* those whose task was not taken */
 
-    /* names; the first are those of conf, in its order */
+    /* destinations; the first are the names of conf, in its order */
     ngx_str_t               *queues;
     ngx_uint_t              *nlive;     /* messages of each */
     ngx_uint_t               nqueues;
@@ -333,6 +335,7 @@ struct ngx_smtp_store_s {
 
     ngx_queue_t              watches;   /* of ngx_smtp_watch_t */
     ngx_queue_t              walks;     /* of ngx_smtp_walk_t */
+    ngx_smtp_errors_t        errors;    /* texts of last errors */
 
     ngx_smtp_shunned_t      *shunned;
     ngx_uint_t               nshunned;
@@ -455,6 +458,18 @@ ngx_smtp_report_t *ngx_smtp_report_create(ngx_smtp_store_t *store,
     ngx_smtp_message_t *m, ngx_smtp_result_t *results, ngx_uint_t n,
     ngx_str_t *peer);
 void ngx_smtp_event_record(ngx_smtp_segment_t *seg, ngx_smtp_event_t *e);
+void ngx_smtp_event_init(ngx_smtp_event_t *e, ngx_smtp_message_t *m,
+    ngx_uint_t type, time_t now);
+
+
+/* ngx_smtp_store_change.c */
+
+/* The parts of a destination; hop may be NULL. */
+void ngx_smtp_destination(ngx_str_t *destination, ngx_str_t *queue,
+    ngx_str_t *hop);
+
+/* Is the queue of this destination (an index) none of conf->queues?  1 or 0 */
+ngx_uint_t ngx_smtp_store_unknown(ngx_smtp_store_t *store, ngx_uint_t i);
 
 
 /* ngx_smtp_store_upkeep.c */

@@ -15,6 +15,7 @@
 
 static void ngx_smtp_own_close(ngx_smtp_segment_t *seg);
 static void ngx_smtp_own_detach(ngx_smtp_store_t *store);
+static void ngx_smtp_own_texts(ngx_smtp_segment_t *seg);
 static size_t ngx_smtp_own_summary_size(ngx_smtp_segment_t *seg);
 static u_char *ngx_smtp_own_summary(ngx_smtp_segment_t *seg, u_char *p,
     ngx_smtp_summary_t *s, ngx_smtp_message_t *m);
@@ -274,7 +275,48 @@ ngx_smtp_own_summarize(ngx_smtp_segment_t *seg)
         p = ngx_smtp_own_summary(seg, p, s++, m);
     }
 
+    ngx_smtp_own_texts(seg);
+
     return NGX_OK;
+}
+
+
+/* Last errors go with the seal; without memory they are forgotten. */
+
+static void
+ngx_smtp_own_texts(ngx_smtp_segment_t *seg)
+{
+    ngx_uint_t            n;
+    ngx_queue_t          *q;
+    ngx_smtp_message_t   *m;
+    ngx_smtp_error_of_t  *of;
+
+    free(seg->file.tail.data);
+    ngx_str_null(&seg->file.tail);
+
+    of = ngx_alloc(seg->nsummaries * sizeof(ngx_smtp_error_of_t) + 1,
+                   seg->store->log);
+    if (of == NULL) {
+        return;
+    }
+
+    n = 0;
+
+    for (q = ngx_queue_head(&seg->messages);
+         q != ngx_queue_sentinel(&seg->messages);
+         q = ngx_queue_next(q))
+    {
+        m = ngx_queue_data(q, ngx_smtp_message_t, link);
+
+        if (m->error) {
+            of[n].number = m->number;
+            of[n++].hash = m->error;
+        }
+    }
+
+    (void) ngx_smtp_errors_record(&seg->store->errors, of, n, ngx_time(),
+                                  &seg->file.tail);
+    ngx_free(of);
 }
 
 
@@ -339,6 +381,7 @@ ngx_smtp_own_summary(ngx_smtp_segment_t *seg, u_char *p,
     s->hold = m->hold;
     s->large = m->large;
     s->delay_told = m->delay_told;
+    s->wish = m->wish;
 
     for (q = ngx_queue_head(&m->reports);
          q != ngx_queue_sentinel(&m->reports);

@@ -26,6 +26,8 @@ static ngx_smtp_shunned_t *ngx_smtp_own_shunned(ngx_smtp_store_t *store,
     ngx_smtp_segment_id_t *id);
 static ngx_smtp_shunned_t *ngx_smtp_own_shun(ngx_smtp_store_t *store,
     ngx_smtp_segment_id_t *id, ngx_msec_t msec);
+static void ngx_smtp_own_errors(ngx_smtp_segment_t *seg, ngx_uint_t n,
+    time_t now);
 static ngx_uint_t ngx_smtp_own_unknown(ngx_smtp_segment_t *seg);
 static void ngx_smtp_own_notes(ngx_smtp_segment_t *seg);
 static void ngx_smtp_own_taken(ngx_smtp_segment_t *seg);
@@ -363,7 +365,7 @@ ngx_smtp_own_recovered(ngx_smtp_segment_t *seg, ngx_int_t rc,
 static ngx_uint_t
 ngx_smtp_own_unknown(ngx_smtp_segment_t *seg)
 {
-    ngx_str_t         *name;
+    ngx_str_t         *name, queue;
     ngx_uint_t         i, k;
     ngx_smtp_store_t  *store;
 
@@ -372,11 +374,15 @@ ngx_smtp_own_unknown(ngx_smtp_segment_t *seg)
 
     for (i = 0; i < seg->recovery->nqueues; i++) {
 
+        if (seg->recovery->queues[i].data == NULL) {
+            continue;
+        }
+
+        ngx_smtp_destination(&seg->recovery->queues[i], &queue, NULL);
+
         for (k = 0; k < store->conf->queues.nelts; k++) {
-            if (name[k].len == seg->recovery->queues[i].len
-                && ngx_memcmp(name[k].data, seg->recovery->queues[i].data,
-                              name[k].len)
-                   == 0)
+            if (name[k].len == queue.len
+                && ngx_memcmp(name[k].data, queue.data, queue.len) == 0)
             {
                 break;
             }
@@ -524,6 +530,7 @@ ngx_smtp_own_seal(ngx_smtp_segment_t *seg, time_t now)
         s->hold = m->hold;
         s->large = m->large;
         s->delay_told = m->delay_told;
+        s->wish = m->wish;
         s++;
 
         for (r = m->reports; r; r = r->next) {
@@ -541,8 +548,13 @@ ngx_smtp_own_seal(ngx_smtp_segment_t *seg, time_t now)
         }
     }
 
+    ngx_smtp_own_errors(seg, n, now);
+
     rc = ngx_smtp_segment_seal(&seg->file, summaries, n, reports, nr,
                                rec->next_number, now, rec->earliest);
+
+    free(seg->file.tail.data);
+    ngx_str_null(&seg->file.tail);
 
     ngx_free(summaries);
 
@@ -550,9 +562,42 @@ ngx_smtp_own_seal(ngx_smtp_segment_t *seg, time_t now)
 }
 
 
+/* In a thread: the texts go with the seal, if there is memory. */
+
+static void
+ngx_smtp_own_errors(ngx_smtp_segment_t *seg, ngx_uint_t n, time_t now)
+{
+    ngx_uint_t            i, k;
+    ngx_smtp_error_of_t  *of;
+    ngx_smtp_recovery_t  *rec;
+
+    rec = seg->recovery;
+
+    of = malloc(n * sizeof(ngx_smtp_error_of_t) + 1);
+
+    if (of == NULL) {
+        return;
+    }
+
+    for (i = 0, k = 0; i < rec->nmessages; i++) {
+
+        if (!rec->messages[i].done && rec->messages[i].error) {
+            of[k].number = rec->messages[i].number;
+            of[k++].hash = rec->messages[i].error;
+        }
+    }
+
+    (void) ngx_smtp_errors_record(&rec->errors, of, k, now, &seg->file.tail);
+
+    free(of);
+}
+
+
 void
 ngx_smtp_own_insert(ngx_smtp_segment_t *seg)
 {
+    ngx_smtp_errors_merge(&seg->store->errors, &seg->recovery->errors);
+
     seg->cursor = 0;
     seg->state = ngx_smtp_state_insert;
 
@@ -682,7 +727,9 @@ ngx_smtp_own_insert_one(ngx_smtp_segment_t *seg, ngx_smtp_recovered_t *r)
     m->hold = r->hold;
     m->large = r->large;
     m->delay_told = r->delay_told;
-    m->unknown_queue = (m->queue >= store->conf->queues.nelts);
+    m->wish = r->wish;
+    m->error = r->error;
+    m->unknown_queue = ngx_smtp_store_unknown(store, m->queue);
 
     if (m->final && r->final) {
         ngx_memcpy(m->final, r->final, (r->nrcpts + 7) / 8);

@@ -242,20 +242,6 @@ ngx_smtp_walk_end(ngx_smtp_walk_t *w)
 }
 
 
-ngx_str_t *
-ngx_smtp_message_queue(ngx_smtp_message_t *m)
-{
-    return &m->segment->store->queues[m->queue];
-}
-
-
-ngx_str_t *
-ngx_smtp_store_queue_name(ngx_smtp_store_t *store, ngx_uint_t i)
-{
-    return &store->queues[i];
-}
-
-
 ngx_uint_t
 ngx_smtp_store_owns(ngx_smtp_store_t *store, u_char *key)
 {

@@ -17,6 +17,7 @@
  * sources: spool/ngx_smtp_seal.c spool/ngx_smtp_body.c
  * sources: spool/ngx_smtp_window.c spool/ngx_smtp_recovery.c
  * sources: spool/ngx_smtp_recovery_log.c spool/ngx_smtp_recovery_scan.c
+ * sources: spool/ngx_smtp_errors.c
  */
 
 

@@ -216,6 +216,63 @@ ngx_smtp_store_hold(ngx_smtp_message_t *m, ngx_uint_t hold, time_t now)
 }
 
 
+void
+ngx_smtp_store_wish(ngx_smtp_message_t *m, ngx_uint_t wish, time_t now)
+{
+    scene_note(wish == NGX_SMTP_WISH_DELETE ? "wish-delete" : "wish-bounce");
+    m->wish = wish;
+}
+
+
+void
+ngx_smtp_store_error(ngx_smtp_message_t *m, ngx_str_t *text)
+{
+    /* void */
+}
+
+
+/* there is one queue, and no other next hop */
+
+ngx_int_t
+ngx_smtp_store_move(ngx_smtp_message_t *m, ngx_str_t *queue, ngx_str_t *hop,
+    time_t now)
+{
+    return NGX_DECLINED;
+}
+
+
+void
+ngx_smtp_message_queue(ngx_smtp_message_t *m, ngx_str_t *queue,
+    ngx_str_t *hop)
+{
+    *queue = shim_str("out");
+    ngx_str_null(hop);
+}
+
+
+void *
+ngx_smtp_message_data(ngx_smtp_message_t *m)
+{
+    return NULL;
+}
+
+
+ngx_smtp_route_t *
+ngx_smtp_route_find(ngx_smtp_relay_store_t *rs, ngx_str_t *queue,
+    ngx_str_t *hop)
+{
+    return NULL;
+}
+
+
+void
+ngx_smtp_peer_connect(ngx_smtp_peer_t *p, struct sockaddr *sockaddr,
+    socklen_t socklen, ngx_str_t *name, ngx_addr_t *local, ngx_msec_t timeout)
+{
+    fail();
+}
+
+
 ngx_int_t
 ngx_smtp_store_done(ngx_smtp_message_t *m, time_t now)
 {

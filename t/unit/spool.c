@@ -699,6 +699,7 @@ test_summaries(ngx_smtp_recovery_t *r, ngx_smtp_summary_t **summaries,
         s->final = m->final;
         s->final_word = m->final_word;
         s->hold = m->hold;
+        s->wish = m->wish;
         s->large = m->large;
         s->delay_told = m->delay_told;
 

@@ -172,6 +172,74 @@ test_events(void **state)
 }
 
 
+/* a move and a wish, whole, cut anywhere, and with what there is none of */
+
+static void
+test_changes(void **state)
+{
+    u_char                 *p, *next;
+    size_t                  size, need;
+    ngx_uint_t              n, kind;
+    ngx_smtp_event_t        e, back;
+    ngx_smtp_log_record_t   r;
+
+    static u_char  destination[] = "out\0[2001:db8::1]:25";
+
+    for (kind = 0; kind < 4; kind++) {
+        ngx_memzero(&e, sizeof(e));
+
+        e.type = kind == 3 ? NGX_SMTP_LOG_MOVED : NGX_SMTP_LOG_WISH;
+        e.number = 77;
+        e.time = 1700000000;
+        e.kind = kind;
+        e.queue.data = destination;
+        e.queue.len = sizeof(destination) - 1;
+
+        p = test_put(&e, &size);
+
+        assert_int_equal(ngx_smtp_log_next(p, p + size, TEST_SEED, 9, &r,
+                                           &next, &need),
+                         NGX_OK);
+        assert_int_equal(r.policy, kind == 3 ? NGX_SMTP_POLICY_REQUIRED
+                                             : NGX_SMTP_POLICY_IGNORE);
+        assert_int_equal(ngx_smtp_event_get(&r, &back, NULL, &n), NGX_OK);
+        assert_int_equal(back.number, 77);
+        assert_int_equal(back.time, 1700000000);
+        assert_int_equal(n, 0);
+
+        if (kind == 3) {
+            assert_int_equal(back.queue.len, sizeof(destination) - 1);
+            assert_memory_equal(back.queue.data, destination,
+                                sizeof(destination) - 1);
+
+        } else {
+            assert_int_equal(back.kind, kind);
+            r.payload[r.length - 1] = 3;
+            assert_int_equal(ngx_smtp_event_get(&r, &back, NULL, &n),
+                             NGX_ERROR);
+        }
+
+        while (r.length) {
+            r.length--;
+            assert_int_equal(ngx_smtp_event_get(&r, &back, NULL, &n),
+                             NGX_ERROR);
+        }
+
+        free(p);
+    }
+
+    /* there is no queue without a name */
+
+    e.queue.len = 0;
+    p = test_put(&e, &size);
+    assert_int_equal(ngx_smtp_log_next(p, p + size, TEST_SEED, 9, &r, &next,
+                                       &need),
+                     NGX_OK);
+    assert_int_equal(ngx_smtp_event_get(&r, &back, NULL, &n), NGX_ERROR);
+    free(p);
+}
+
+
 static void
 test_damage(void **state)
 {
@@ -348,6 +416,7 @@ test_summaries(void **state)
         s.envelope = 13;
         s.hold = 1;
         s.large = many;
+        s.wish = many ? NGX_SMTP_WISH_DELETE : NGX_SMTP_WISH_BOUNCE;
 
         size = ngx_smtp_summary_size(&s);
         p = malloc(size);
@@ -362,6 +431,7 @@ test_summaries(void **state)
         assert_int_equal(r.policy, NGX_SMTP_POLICY_IGNORE);
         assert_int_equal(ngx_smtp_summary_get(&r, &back), NGX_OK);
         assert_int_equal(back.number, 12);
+        assert_int_equal(back.wish, s.wish);
         assert_int_equal(back.head_size, 300);
         assert_int_equal(back.nrcpts, s.nrcpts);
         assert_int_equal(back.attempts, 3);
@@ -548,6 +618,7 @@ main(void)
 {
     static const struct CMUnitTest  tests[] = {
         cmocka_unit_test(test_events),
+        cmocka_unit_test(test_changes),
         cmocka_unit_test(test_damage),
         cmocka_unit_test(test_hostile),
         cmocka_unit_test(test_groups),

@@ -22,6 +22,7 @@
  * sources: core/ngx_smtp_crc32c.c core/ngx_smtp_content.c
  * sources: core/ngx_smtp_task.c spool/ngx_smtp_spool_check.c
  * sources: t/unit/store_env.c
+ * sources: spool/ngx_smtp_errors.c spool/ngx_smtp_store_change.c
  */
 
 

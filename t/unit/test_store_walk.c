@@ -22,6 +22,7 @@
  * sources: core/ngx_smtp_crc32c.c core/ngx_smtp_content.c
  * sources: core/ngx_smtp_task.c spool/ngx_smtp_spool_check.c
  * sources: t/unit/store_env.c
+ * sources: spool/ngx_smtp_errors.c spool/ngx_smtp_store_change.c
  */
 
 
@@ -144,7 +145,7 @@ test_position(void **state)
     u_char                id[NGX_SMTP_QUEUE_ID_LEN];
     u_char                text[NGX_SMTP_QUEUE_ID_LEN];
     u_char                key[NGX_SMTP_KEY_LEN], last[NGX_SMTP_KEY_LEN];
-    ngx_str_t             s;
+    ngx_str_t             s, name, hop;
     ngx_uint_t            i;
     env_worker_t         *w;
     const char           *queues[] = { "out", NULL };
@@ -168,7 +169,11 @@ test_position(void **state)
         assert_memory_equal(key, last, NGX_SMTP_KEY_LEN);
 
         assert_true(ngx_smtp_store_owns(w->store, key));
-        assert_str_equal(ngx_smtp_message_queue(w->messages[i]), "out");
+
+        ngx_smtp_message_queue(w->messages[i], &name, &hop);
+        assert_int_equal(name.len, 3);
+        assert_memory_equal(name.data, "out", 3);
+        assert_int_equal(hop.len, 0);
     }
 
     memset(key, 0xff, sizeof(key));

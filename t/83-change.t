@@ -1,0 +1,330 @@
+#!/usr/bin/perl
+
+# Copyright (C) ngx_smtp_relay_module authors
+
+# Mail that an operator sends elsewhere: to another queue, to another next hop;
+# through restarts, a kill -9, and from a queue that is not configured any
+# more.  And what was wanted of a message in an attempt outlives its worker.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use Test::More;
+use Test::SMTPRelay;
+use Test::SMTPRelay::Status;
+use Time::HiRes qw/ sleep time /;
+
+my $t = Test::SMTPRelay->new();
+
+# mx defers everything, and lets the end of data of "slow" wait
+
+my $mx = $t->sink('mx', replies => {
+    RCPT => sub {
+        my ($s, $arg) = @_;
+        return $arg =~ /slow/ ? undef : '450 4.2.1 not now';
+    },
+    DOT => { delay => 30, reply => '451 4.3.0 no' },
+});
+
+my $other = $t->sink('other');
+my $third = $t->sink('third');
+my $reports = $t->sink('reports');
+
+my $conf = <<'EOC';
+%%GLOBALS%%
+
+worker_processes 1;
+
+events { }
+
+http {
+    access_log off;
+
+    server {
+        listen 127.0.0.1:%%PORT_http%%;
+        location /smtp/ { smtp_status control=on; }
+    }
+}
+
+stream {
+    smtp_log  %%DIR%%/smtp.log json;
+
+    upstream spare {
+        server 127.0.0.1:%%PORT_third%%;
+    }
+
+    %%QUEUE%%
+
+    smtp_queue other {
+        spool         %%DIR%%/spool;
+        hostname      relay.test;
+        next_hop      127.0.0.1:%%PORT_other%%;
+        tls           off;
+        retry         1h;
+    }
+
+    smtp_queue reports {
+        spool         %%DIR%%/spool;
+        hostname      relay.test;
+        next_hop      127.0.0.1:%%PORT_reports%%;
+        tls           off;
+        retry         1s;
+    }
+
+    smtp_queue apart {
+        spool         %%DIR%%/apart;
+        hostname      relay.test;
+        next_hop      127.0.0.1:%%PORT_other%%;
+        tls           off;
+    }
+
+    server {
+        listen        127.0.0.1:%%PORT_smtp%%;
+        smtp_trust    127.0.0.0/8;
+        smtp_enqueue  %%NAME%%;
+    }
+}
+EOC
+
+my $queue = $t->expand('smtp_queue out { spool %%DIR%%/spool;'
+    . ' hostname relay.test; next_hop 127.0.0.1:%%PORT_mx%%; tls off;'
+    . ' retry 1h; report_queue reports; }');
+
+$t->set(QUEUE => $queue, NAME => 'out');
+$t->write_conf($conf)->run();
+
+my $h = Test::SMTPRelay::Status->new($t, 'http');
+
+sub submit {
+    my ($to) = @_;
+
+    my $c = $t->client('smtp');
+    $c->cmd('EHLO client.test');
+
+    my @reply = $c->send_message('a@from.test', [ $to ],
+        "Subject: for $to\r\n\r\nbody\r\n");
+    $c->quit();
+
+    return $reply[1] =~ /queued as (\S+)/ ? $1 : die "@reply";
+}
+
+sub show {
+    my ($id) = @_;
+    my ($status, $answer) = $h->get("message/$id");
+    return $status == 200 ? $answer : undef;
+}
+
+sub state { (show(@_) || {})->{state} || '' }
+
+sub waiting {
+    my $id = submit(@_);
+    wait_for(sub { state($id) eq 'deferred' }, 30, "$id to wait");
+    return $id;
+}
+
+sub act {
+    my ($id, $action, $want, $result, $name) = @_;
+
+    my ($status, $answer) = $h->post("message/$id/$action");
+
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+    is("$status " . ($answer->{result} // $answer->{error} // ''),
+        "$want $result", $name || "$action: $result");
+}
+
+sub gone {
+    my ($id, $name) = @_;
+
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+    ok(eval { wait_for(sub { !defined show($id) }, 30, "$id to end") },
+        $name);
+}
+
+sub received {
+    my ($sink, $rcpt) = @_;
+    return scalar grep { grep { $_ eq $rcpt } @{$_->{rcpts}} }
+        $sink->messages();
+}
+
+# the only worker, as soon as the event is with the kernel
+
+sub crash {
+    my ($old) = $t->workers();
+    sleep 0.3;
+    $t->kill_worker($old);
+    wait_for(sub { my ($new) = $t->workers(); $new && $new != $old }, 30,
+        'another worker');
+}
+
+$t->expect_log(qr/exited on signal 9/);
+
+# what cannot be
+
+my $id = waiting('a@to.test');
+
+act($id, 'move', 400, 'this action needs "to"');
+act($id, 'hold?to=other', 400, '"to" is for move and next-hop');
+act($id, 'move?to=none', 409, 'refused', 'an unknown queue: refused');
+act($id, 'move?to=apart', 409, 'refused', 'of another spool: refused');
+act($id, 'move?to=out', 200, 'unchanged', 'where it is: unchanged');
+act($id, 'next-hop?to=-', 200, 'unchanged', 'its own next hop: unchanged');
+act($id, "next-hop?to=$_", 409, 'refused', "next hop $_: refused")
+    for 'example.test:25', '127.0.0.1', 'nothing', '127.0.0.1:0',
+        '127.0.0.1:99999', '127.0.0.0/8', 'unix:', '[::1', '*:25',
+        '127.0.0.1:25/path';
+is(state($id), 'deferred', 'it waits as before');
+
+# another queue
+
+act($id, 'move?to=other', 200, 'done');
+gone($id, 'moved: delivered');
+is(received($other, 'a@to.test'), 1, 'where it was moved to');
+
+# another next hop: an address, an upstream{}, as a queue has it
+
+for my $case ([ b => '127.0.0.1:' . $t->port('third') ], [ c => 'spare' ]) {
+    my ($name, $hop) = @$case;
+
+    $id = waiting("$name\@to.test");
+    act($id, "next-hop?to=$hop", 200, 'done', "next hop $hop");
+    gone($id, 'delivered');
+    is(received($third, "$name\@to.test"), 1, 'to it');
+    my ($line) = $t->json_log('smtp.log', sub {
+        $_->{event} eq 'delivery' && $_->{queue_id} eq $id
+            && $_->{status} eq 'delivered'
+    });
+    is("$line->{queue} $line->{next_hop}", "out $hop", 'as the log has it');
+}
+
+# held mail stays held; the change survives a restart and a crash
+
+$id = waiting('d@to.test');
+act($id, 'hold', 200, 'done');
+act($id, 'next-hop?to=spare', 200, 'done', 'of what is held');
+is(show($id)->{next_hop}, 'spare', 'it is shown');
+is(state($id), 'held', 'and still held');
+my $moved = waiting('e@to.test');
+act($moved, 'hold', 200, 'done');
+act($moved, 'move?to=other', 200, 'done', 'move of what is held');
+
+crash();
+wait_for(sub { show($id) && show($moved) }, 30, 'both after kill -9');
+is(show($id)->{next_hop}, 'spare', 'after kill -9: its next hop');
+is(show($moved)->{queue}, 'other', 'its queue');
+is_deeply([ map { $_->{id} } $h->list('queue=other') ], [ $moved ],
+    'also for the filter');
+
+$t->stop();
+$t->run();
+wait_for(sub { show($id) && show($moved) }, 30, 'both after a restart');
+is(show($id)->{next_hop}, 'spare', 'after a restart: its next hop');
+is(show($moved)->{queue}, 'other', 'its queue');
+is(show($id)->{error}, '4.2.1 not now', 'and its last error');
+is_deeply([ map { $_->{id} } $h->list('error=NOT%20now') ], [ $id, $moved ],
+    'that the filter finds');
+is(scalar $h->list('error=nonsense'), 0, 'and nothing else');
+
+act($_, 'release', 200, 'done') for $id, $moved;
+act($_, 'requeue', 200, 'done') for $id, $moved;
+gone($_, 'released: delivered') for $id, $moved;
+is(received($third, 'd@to.test') . received($other, 'e@to.test'), '11',
+    'each where it was moved to');
+
+# back to what the queue has
+
+$id = waiting('f@to.test');
+act($id, 'hold', 200, 'done');
+act($id, 'next-hop?to=spare', 200, 'done');
+act($id, 'next-hop?to=-', 200, 'done', 'the next hop of the queue again');
+ok(!exists show($id)->{next_hop}, 'none is shown');
+act($id, 'delete', 200, 'done');
+
+# by filter
+
+my @many = map { waiting("g$_\@to.test") } 1 .. 3;
+my ($status, $answer) = $h->post('queue/move?to=other&domain=to.test');
+is("$status $answer->{done}", '200 3', 'move by filter');
+gone($_, 'delivered') for @many;
+is(received($other, 'g2@to.test'), 1, 'there');
+($status, $answer) = $h->post('queue/move?to=other');
+is($status, 400, 'a target is no filter');
+
+# an upstream that is gone: waits for another word
+
+$id = waiting('h@to.test');
+act($id, 'hold', 200, 'done');
+act($id, 'next-hop?to=spare', 200, 'done');
+(my $less = $conf) =~ s/upstream spare/upstream renamed/;
+$t->write_conf($less);
+$t->reload(wait => 1);
+wait_for(sub { show($id) }, 30, 'the message after a reload');
+act($id, 'release', 200, 'done');
+is(state($id), 'unknown', 'an unknown next hop: it waits');
+is_deeply([ map { $_->{id} } $h->list('state=unknown') ], [ $id ], 'listed');
+act($id, 'next-hop?to=renamed', 200, 'done');
+gone($id, 'with another one it goes on');
+$t->write_conf($conf);
+$t->reload(wait => 1);
+
+# its queue is gone
+
+$id = waiting('i@to.test');
+my $left = waiting('j@to.test');
+$t->set(QUEUE => '', NAME => 'other');
+$t->write_conf($conf);
+$t->reload(wait => 1);
+wait_for(sub { state($id) eq 'unknown' && state($left) eq 'unknown' }, 60,
+    'the unknown queue');
+act($id, 'next-hop?to=spare', 409, 'refused',
+    'a next hop for a queue that is not there: refused');
+act($id, 'move?to=other', 200, 'done', 'move from an unknown queue');
+gone($id, 'it goes on');
+is(received($other, 'i@to.test'), 1, 'delivered');
+is(state($left), 'unknown', 'the other one waits');
+act($left, 'move?to=other', 200, 'done');
+gone($left, 'until it is moved, too');
+
+$t->set(QUEUE => $queue, NAME => 'out');
+$t->write_conf($conf);
+$t->reload(wait => 1);
+
+# wanted while it was in an attempt; the worker does not live to see its end
+
+sub busy {
+    my $id = submit(@_);
+    wait_for(sub { (show($id) || {})->{outstanding} }, 30, "$id to be sent");
+    return $id;
+}
+
+my %id = map { $_ => busy("slow-$_\@to.test") } qw/ bounce delete move hold /;
+
+act($id{bounce}, 'bounce', 202, 'pending');
+act($id{delete}, 'delete', 202, 'pending');
+act($id{move}, 'move?to=other', 202, 'pending');
+act($id{hold}, 'hold', 202, 'pending');
+act($id{hold}, 'delete', 202, 'pending', 'and delete: pending');
+
+crash();
+
+gone($id{bounce}, 'bounced after kill -9');
+$reports->wait_messages(1);
+is(scalar grep({ $_->{body} =~ /slow-bounce\@to\.test/ }
+    $reports->messages()), 1, 'its sender hears it');
+gone($id{delete}, 'deleted after kill -9');
+gone($id{hold}, 'held and deleted: deleted');
+gone($id{move}, 'moved: delivered');
+is(received($other, 'slow-move@to.test'), 1, 'to the other');
+is(scalar $reports->messages(), 1, 'nothing else was reported');
+
+is(scalar $h->list(), 0, 'nothing is left');
+$t->stop();
+$t->run();
+sleep 0.5;
+is(scalar $h->list(), 0, 'nor after a restart');
+
+$t->done();
