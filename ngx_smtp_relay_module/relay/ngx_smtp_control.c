@@ -627,7 +627,8 @@ ngx_smtp_control_apply(ngx_smtp_control_job_t *job, ngx_smtp_message_t *m,
 
     } else {
         rc = ngx_smtp_control_act(job->control->relay, m, request->op,
-                                  &request->to, reader ? &reader->envelope : NULL);
+                                  &request->to,
+                                  reader ? &reader->envelope : NULL);
     }
 
     job->tally[rc]++;

@@ -276,7 +276,6 @@ ngx_smtp_peer_connect(ngx_smtp_peer_t *p, struct sockaddr *sockaddr,
 ngx_int_t
 ngx_smtp_store_done(ngx_smtp_message_t *m, time_t now)
 {
-    assert_int_equal(((test_message_t *) m)->readers, 0);
     assert_false(m->busy);
     assert_false(m->scheduled);
     assert_int_equal(m->npending, 0);
@@ -284,6 +283,8 @@ ngx_smtp_store_done(ngx_smtp_message_t *m, time_t now)
     if (!ngx_queue_empty(&m->reports)) {
         return NGX_DECLINED;
     }
+
+    assert_int_equal(((test_message_t *) m)->readers, 0);
 
     scene_note("done");
 

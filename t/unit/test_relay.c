@@ -34,6 +34,7 @@
 
 
 #include "relay_scene.h"
+#include "ngx_smtp_control.h"
 
 
 static void test_delivers(void **state);
@@ -47,6 +48,8 @@ static void test_expires(void **state);
 static void test_unknown(void **state);
 static void test_outstanding_order(void **state);
 static void test_dripping(void **state);
+static void test_wish_unread(void **state);
+static void test_hold_at_report(void **state);
 static void test_not_ready(void **state);
 static void test_refused(void **state);
 static void test_next_server(void **state);
@@ -376,6 +379,77 @@ test_dripping(void **state)
 
     scene_lose(0, NGX_SMTP_PEER_TIMEDOUT);
     assert_journal("r0=5/0 due=600 out- stale");
+}
+
+
+/*
+ * What is wished for while the message is being read: the attempt ends before
+ * the envelope is there, and another one grants it.
+ */
+
+static void
+test_wish_unread(void **state)
+{
+    test_message_t      *tm;
+    ngx_smtp_reader_t   *r;
+
+    slow_reader = 1;
+
+    tm = scene_submit("a@from.test", "x\r\n", 1, "b@to.test");
+    scene_settle();
+    assert_true(tm->m.busy);
+    assert_non_null(waiting_reader);
+
+    assert_int_equal(ngx_smtp_control_act(relay, &tm->m,
+                                          NGX_SMTP_CONTROL_BOUNCE, NULL,
+                                          NULL),
+                     NGX_SMTP_CONTROL_PENDING);
+    assert_journal("wish-bounce");
+
+    r = waiting_reader;
+    waiting_reader = NULL;
+    slow_reader = 0;
+    r->handler(r, NGX_ERROR);
+    scene_settle();
+
+    assert_false(tm->ended);
+    assert_int_equal(tm->m.wish, NGX_SMTP_WISH_BOUNCE);
+
+    shim_time_advance(61000);
+    scene_settle();
+
+    assert_int_equal(tm->m.wish, NGX_SMTP_WISH_NONE);
+    assert_non_null(strstr(journal, "r0=3/0"));
+    assert_non_null(strstr(journal, "report(0)"));
+}
+
+
+/* held and released while one of its reports is tried: it is tried again */
+
+static void
+test_hold_at_report(void **state)
+{
+    test_message_t  *tm;
+
+    tm = scene_submit("a@from.test", "x\r\n", 2, "b@to.test", "c@to.test");
+    scene_settle();
+    scene_open_session(0, pipelining);
+    scene_say(0, "250 ok\r\n550 5.1.1 no\r\n450 4.2.1 later\r\n"
+                 "554 no valid recipients\r\n");
+    scene_settle();
+
+    assert_true(tm->m.busy);
+    assert_true(tm->m.scheduled);
+
+    assert_int_equal(ngx_smtp_control_act(relay, &tm->m,
+                                          NGX_SMTP_CONTROL_HOLD, NULL, NULL),
+                     NGX_SMTP_CONTROL_PENDING);
+    assert_false(tm->m.scheduled);
+    assert_int_equal(ngx_smtp_control_act(relay, &tm->m,
+                                          NGX_SMTP_CONTROL_RELEASE, NULL,
+                                          NULL),
+                     NGX_SMTP_CONTROL_DONE);
+    assert_true(tm->m.scheduled);
 }
 
 
@@ -985,6 +1059,10 @@ main(void)
         cmocka_unit_test_setup_teardown(test_outstanding_order, scene_setup,
                                         scene_teardown),
         cmocka_unit_test_setup_teardown(test_dripping, scene_setup,
+                                        scene_teardown),
+        cmocka_unit_test_setup_teardown(test_wish_unread, scene_setup,
+                                        scene_teardown),
+        cmocka_unit_test_setup_teardown(test_hold_at_report, scene_setup,
                                         scene_teardown),
         cmocka_unit_test_setup_teardown(test_not_ready, scene_setup,
                                         scene_teardown),

@@ -138,20 +138,20 @@ test_move(void **state)
 static void
 test_unknown(void **state)
 {
-    ngx_str_t      next, none, hop;
+    ngx_str_t      old, next, none, hop;
     env_worker_t  *w;
     const char    *queues[] = { "old", NULL };
     const char    *after[] = { "next", NULL };
 
+    old = shim_str("old");
     next = shim_str("next");
     hop = shim_str("mx");
     none = shim_str("");
 
     w = env_start(0, queues);
     test_fill(w, 3, "old");
-    assert_int_equal(ngx_smtp_store_move(env_find(w, 2),
-                                         &((ngx_str_t) { 3, (u_char *) "old" }),
-                                         &hop, TEST_NOW), NGX_OK);
+    assert_int_equal(ngx_smtp_store_move(env_find(w, 2), &old, &hop,
+                                         TEST_NOW), NGX_OK);
     env_stop(w);
 
     w = env_start(0, after);
