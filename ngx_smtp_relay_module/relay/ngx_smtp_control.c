@@ -41,8 +41,9 @@ typedef struct {
     ngx_smtp_control_job_t      *job;
     ngx_smtp_watch_t             watch;
     ngx_smtp_reader_t           *reader;
+    ngx_smtp_history_t          *history;   /* of one that is shown */
+    ngx_uint_t                   reading;   /* answers to come */
     u_char                       key[NGX_SMTP_KEY_LEN];
-    unsigned                     reading:1;
 } ngx_smtp_control_slot_t;
 
 
@@ -103,12 +104,14 @@ static void ngx_smtp_control_count(ngx_smtp_control_job_t *job,
 static void ngx_smtp_control_read(ngx_smtp_control_job_t *job,
     ngx_smtp_message_t *m);
 static void ngx_smtp_control_read_handler(ngx_smtp_reader_t *r, ngx_int_t rc);
+static void ngx_smtp_control_history_handler(ngx_smtp_history_t *h);
+static void ngx_smtp_control_read_done(ngx_smtp_control_slot_t *slot);
 static void ngx_smtp_control_slot(ngx_smtp_control_job_t *job,
     ngx_smtp_control_slot_t *slot);
 static void ngx_smtp_control_apply(ngx_smtp_control_job_t *job,
-    ngx_smtp_message_t *m, ngx_smtp_reader_t *reader);
+    ngx_smtp_message_t *m, ngx_smtp_reader_t *reader, ngx_smtp_history_t *h);
 static void ngx_smtp_control_put_row(ngx_smtp_control_job_t *job,
-    ngx_smtp_message_t *m, ngx_smtp_reader_t *reader);
+    ngx_smtp_message_t *m, ngx_smtp_reader_t *reader, ngx_smtp_history_t *h);
 static void ngx_smtp_control_end(ngx_smtp_control_job_t *job);
 static void ngx_smtp_control_put(ngx_smtp_control_job_t *job, ngx_uint_t tag,
     const void *data, size_t len);
@@ -410,7 +413,7 @@ ngx_smtp_control_visit(ngx_smtp_control_job_t *job, ngx_smtp_message_t *m)
         ngx_smtp_control_read(job, m);
 
     } else {
-        ngx_smtp_control_apply(job, m, NULL);
+        ngx_smtp_control_apply(job, m, NULL, NULL);
     }
 }
 
@@ -528,6 +531,15 @@ ngx_smtp_control_read(ngx_smtp_control_job_t *job, ngx_smtp_message_t *m)
     if (rc == NGX_ERROR) {
         slot->reader = NULL;
     }
+
+    if (job->request.op != NGX_SMTP_CONTROL_SHOW) {
+        return;
+    }
+
+    rc = ngx_smtp_history_open(m, ngx_smtp_control_history_handler, slot,
+                               job->control->log, &slot->history);
+
+    slot->reading += (rc == NGX_AGAIN);
 }
 
 
@@ -538,14 +550,28 @@ ngx_smtp_control_read_handler(ngx_smtp_reader_t *r, ngx_int_t rc)
 
     slot = r->data;
 
-    slot->reading = 0;
-
     if (rc != NGX_OK) {
         ngx_smtp_reader_close(r);
         slot->reader = NULL;
     }
 
-    ngx_post_event(&slot->job->event, &ngx_posted_events);
+    ngx_smtp_control_read_done(slot);
+}
+
+
+static void
+ngx_smtp_control_history_handler(ngx_smtp_history_t *h)
+{
+    ngx_smtp_control_read_done(h->data);
+}
+
+
+static void
+ngx_smtp_control_read_done(ngx_smtp_control_slot_t *slot)
+{
+    if (--slot->reading == 0) {
+        ngx_post_event(&slot->job->event, &ngx_posted_events);
+    }
 }
 
 
@@ -575,11 +601,16 @@ ngx_smtp_control_slot(ngx_smtp_control_job_t *job,
     }
 
     if (m) {
-        ngx_smtp_control_apply(job, m, reader);
+        ngx_smtp_control_apply(job, m, reader, slot->history);
     }
 
     if (reader) {
         ngx_smtp_reader_close(reader);
+    }
+
+    if (slot->history) {
+        ngx_smtp_history_close(slot->history);
+        slot->history = NULL;
     }
 
     if (m && job->rows
@@ -599,7 +630,7 @@ ngx_smtp_control_slot(ngx_smtp_control_job_t *job,
 
 static void
 ngx_smtp_control_apply(ngx_smtp_control_job_t *job, ngx_smtp_message_t *m,
-    ngx_smtp_reader_t *reader)
+    ngx_smtp_reader_t *reader, ngx_smtp_history_t *h)
 {
     ngx_uint_t                   rc;
     ngx_smtp_control_request_t  *request;
@@ -614,7 +645,7 @@ ngx_smtp_control_apply(ngx_smtp_control_job_t *job, ngx_smtp_message_t *m,
         if (reader || !(request->sender.len || request->recipient.len
                         || request->domain.len))
         {
-            ngx_smtp_control_put_row(job, m, reader);
+            ngx_smtp_control_put_row(job, m, reader, h);
         }
 
         return;
@@ -637,7 +668,7 @@ ngx_smtp_control_apply(ngx_smtp_control_job_t *job, ngx_smtp_message_t *m,
 
 static void
 ngx_smtp_control_put_row(ngx_smtp_control_job_t *job, ngx_smtp_message_t *m,
-    ngx_smtp_reader_t *reader)
+    ngx_smtp_reader_t *reader, ngx_smtp_history_t *h)
 {
     u_char  key[NGX_SMTP_KEY_LEN];
 
@@ -647,7 +678,7 @@ ngx_smtp_control_put_row(ngx_smtp_control_job_t *job, ngx_smtp_message_t *m,
     ngx_smtp_json_bytes(&job->row, key, NGX_SMTP_KEY_LEN);
 
     if (job->request.op == NGX_SMTP_CONTROL_SHOW) {
-        ngx_smtp_control_all(&job->row, job->control->relay, m, reader,
+        ngx_smtp_control_all(&job->row, job->control->relay, m, reader, h,
                              ngx_time());
 
     } else {
@@ -800,6 +831,10 @@ ngx_smtp_control_job_free(ngx_smtp_control_job_t *job)
 
         if (slot->reader) {
             ngx_smtp_reader_close(slot->reader);
+        }
+
+        if (slot->history) {
+            ngx_smtp_history_close(slot->history);
         }
     }
 

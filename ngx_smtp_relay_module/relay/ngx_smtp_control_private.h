@@ -16,6 +16,7 @@
 
 
 #include "ngx_smtp_control.h"
+#include "ngx_smtp_history.h"
 #include "ngx_smtp_json.h"
 #include "ngx_smtp_relay_private.h"
 
@@ -34,12 +35,17 @@ ngx_uint_t ngx_smtp_control_state(ngx_smtp_message_t *m, time_t now);
 
 /*
  * A message as an object of JSON; reader: NULL when it could not be read.
- * The second one with everything that is known, header included.
+ * The second one with everything that is known, header and history (NULL: not
+ * read) included.
  */
 void ngx_smtp_control_row(ngx_smtp_json_t *j, ngx_smtp_relay_t *relay,
     ngx_smtp_message_t *m, ngx_smtp_reader_t *reader, time_t now);
 void ngx_smtp_control_all(ngx_smtp_json_t *j, ngx_smtp_relay_t *relay,
-    ngx_smtp_message_t *m, ngx_smtp_reader_t *reader, time_t now);
+    ngx_smtp_message_t *m, ngx_smtp_reader_t *reader, ngx_smtp_history_t *h,
+    time_t now);
+
+/* Members "history" and "history_complete" (docs/control.md). */
+void ngx_smtp_control_history(ngx_smtp_json_t *j, ngx_smtp_history_t *h);
 
 /* Do the addresses match?  Recipients with a final result do not count. */
 ngx_uint_t ngx_smtp_control_match(ngx_smtp_control_request_t *request,

@@ -164,7 +164,8 @@ ngx_smtp_control_row(ngx_smtp_json_t *j, ngx_smtp_relay_t *relay,
 
 void
 ngx_smtp_control_all(ngx_smtp_json_t *j, ngx_smtp_relay_t *relay,
-    ngx_smtp_message_t *m, ngx_smtp_reader_t *reader, time_t now)
+    ngx_smtp_message_t *m, ngx_smtp_reader_t *reader, ngx_smtp_history_t *h,
+    time_t now)
 {
     ngx_smtp_envelope_t  *e;
 
@@ -177,6 +178,7 @@ ngx_smtp_control_all(ngx_smtp_json_t *j, ngx_smtp_relay_t *relay,
     if (reader == NULL) {
         ngx_smtp_json_flag(j, "unreadable", 1);
         ngx_smtp_control_reports(j, m);
+        ngx_smtp_control_history(j, h);
         ngx_smtp_json_raw(j, "}");
         return;
     }
@@ -193,6 +195,7 @@ ngx_smtp_control_all(ngx_smtp_json_t *j, ngx_smtp_relay_t *relay,
     ngx_smtp_control_rcpts(j, m, e);
     ngx_smtp_control_meta(j, &reader->meta);
     ngx_smtp_control_reports(j, m);
+    ngx_smtp_control_history(j, h);
     ngx_smtp_control_header(j, relay->log, reader);
 
     ngx_smtp_json_raw(j, "}");

@@ -508,6 +508,10 @@ void ngx_smtp_message_queue(ngx_smtp_message_t *m, ngx_str_t *queue,
 void ngx_smtp_store_queue_name(ngx_smtp_store_t *store, ngx_uint_t i,
     ngx_str_t *queue, ngx_str_t *hop);
 
+/* The parts of a destination; hop may be NULL. */
+void ngx_smtp_destination(ngx_str_t *destination, ngx_str_t *queue,
+    ngx_str_t *hop);
+
 /* What conf->data of its store is. */
 void *ngx_smtp_message_data(ngx_smtp_message_t *m);
 

@@ -16,6 +16,7 @@
  *   ngx_smtp_store_leave.c   leaving, forgetting, summaries
  *   ngx_smtp_large.c         large bodies
  *   ngx_smtp_reader.c        reading back
+ *   ngx_smtp_history.c       what the log tells of a message
  *   ngx_smtp_store_walk.c    looking at what is there
  *   ngx_smtp_store_change.c  destinations, wishes, last errors
  *
@@ -463,10 +464,6 @@ void ngx_smtp_event_init(ngx_smtp_event_t *e, ngx_smtp_message_t *m,
 
 
 /* ngx_smtp_store_change.c */
-
-/* The parts of a destination; hop may be NULL. */
-void ngx_smtp_destination(ngx_str_t *destination, ngx_str_t *queue,
-    ngx_str_t *hop);
 
 /* Is the queue of this destination (an index) none of conf->queues?  1 or 0 */
 ngx_uint_t ngx_smtp_store_unknown(ngx_smtp_store_t *store, ngx_uint_t i);
