@@ -778,7 +778,7 @@ ngx_smtp_message_count(ngx_smtp_message_t *m, ngx_int_t n)
         return;
     }
 
-    i = ngx_min((ngx_uint_t) m->queue, store->conf->queues.nelts);
+    i = ngx_smtp_store_base(store, m->queue);
     u = store->conf->usage[i];
 
     u->messages += n;

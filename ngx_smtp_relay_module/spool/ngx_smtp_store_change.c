@@ -49,21 +49,28 @@ ngx_smtp_destination(ngx_str_t *destination, ngx_str_t *queue, ngx_str_t *hop)
 
 
 ngx_uint_t
-ngx_smtp_store_unknown(ngx_smtp_store_t *store, ngx_uint_t i)
+ngx_smtp_store_base(ngx_smtp_store_t *store, ngx_uint_t i)
 {
+    ngx_int_t  n;
     ngx_str_t  queue;
 
     if (i < store->conf->queues.nelts) {
-        return 0;
+        return i;
     }
 
     ngx_smtp_destination(&store->queues[i], &queue, NULL);
 
-    if (queue.len == store->queues[i].len) {
-        return 1;
-    }
+    n = (queue.len == store->queues[i].len)
+        ? NGX_DECLINED : ngx_smtp_store_find(store, &queue);
 
-    return ngx_smtp_store_find(store, &queue) == NGX_DECLINED;
+    return (n == NGX_DECLINED) ? store->conf->queues.nelts : (ngx_uint_t) n;
+}
+
+
+ngx_uint_t
+ngx_smtp_store_unknown(ngx_smtp_store_t *store, ngx_uint_t i)
+{
+    return ngx_smtp_store_base(store, i) == store->conf->queues.nelts;
 }
 
 
@@ -163,8 +170,12 @@ ngx_smtp_store_move(ngx_smtp_message_t *m, ngx_str_t *queue, ngx_str_t *hop,
         }
     }
 
+    ngx_smtp_message_count(m, -1);
+
     m->queue = (uint16_t) i;
     m->unknown_queue = 0;
+
+    ngx_smtp_message_count(m, 1);
 
     ngx_smtp_event_init(&e, m, NGX_SMTP_LOG_MOVED, now);
 

@@ -465,7 +465,9 @@ void ngx_smtp_event_init(ngx_smtp_event_t *e, ngx_smtp_message_t *m,
 
 /* ngx_smtp_store_change.c */
 
-/* Is the queue of this destination (an index) none of conf->queues?  1 or 0 */
+/* The queue of a destination, by index; conf->queues.nelts: no known one. */
+ngx_uint_t ngx_smtp_store_base(ngx_smtp_store_t *store, ngx_uint_t i);
+/* Is it none of conf->queues?  1 or 0 */
 ngx_uint_t ngx_smtp_store_unknown(ngx_smtp_store_t *store, ngx_uint_t i);
 
 

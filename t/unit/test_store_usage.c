@@ -21,6 +21,7 @@
  * sources: core/ngx_smtp_crc32c.c core/ngx_smtp_content.c
  * sources: core/ngx_smtp_task.c spool/ngx_smtp_spool_check.c
  * sources: t/unit/store_env.c
+ * sources: spool/ngx_smtp_errors.c spool/ngx_smtp_store_change.c
  */
 
 
@@ -81,6 +82,7 @@ test_end(env_worker_t *w, ngx_smtp_message_t *m)
 static void
 test_usage(void **state)
 {
+    ngx_str_t      in, out, none;
     env_worker_t  *w;
 
     w = env_start(0, test_queues);
@@ -108,6 +110,22 @@ test_usage(void **state)
 
     test_end(w, w->messages[5]);
     test_is(&w->usage[1], TEST_MAILS - 1, 0);
+
+    /* moved to another queue, and to another next hop */
+
+    in = shim_str("in");
+    out = shim_str("out");
+    none = shim_str("");
+
+    assert_int_equal(ngx_smtp_store_move(w->messages[8], &in, &none,
+                                         ngx_time()), NGX_OK);
+    test_is(&w->usage[0], 3, 0);
+    test_is(&w->usage[1], TEST_MAILS - 2, 0);
+
+    assert_int_equal(ngx_smtp_store_move(w->messages[9], &out, &in,
+                                         ngx_time()), NGX_OK);
+    test_is(&w->usage[1], TEST_MAILS - 2, 0);
+    test_is(&w->usage[2], 0, 0);
 
     while (w->nmessages) {
         test_end(w, w->messages[0]);
