@@ -30,6 +30,7 @@
  * sources: core/ngx_smtp_task.c spool/ngx_smtp_spool_check.c
  * sources: t/unit/store_env.c t/unit/store_scene.c t/unit/powerloss.c
  * sources: t/unit/powerloss_disk.c
+ * sources: spool/ngx_smtp_errors.c spool/ngx_smtp_store_change.c
  */
 
 
