@@ -105,7 +105,9 @@ typedef ngx_stream_session_t *(*ngx_smtp_transaction_eval_pt)(
 /* facts of the session, copied so that they outlive it */
 typedef struct {
     ngx_str_t                 addr;       /* client address, text, no port */
-    ngx_uint_t                port;
+    ngx_uint_t                port;       /* 0: not known */
+    ngx_str_t                 name;       /* of the client, as a filter says;
+                                             empty: not known */
     ngx_str_t                 helo;
     ngx_str_t                 login;      /* empty: not authenticated */
     ngx_str_t                 hostname;   /* ours: smtp_hostname */

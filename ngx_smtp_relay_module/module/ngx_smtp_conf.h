@@ -88,6 +88,7 @@ char *ngx_smtp_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_smtp_conf_thread_pool(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_smtp_conf_trust(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_smtp_conf_xclient(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_smtp_conf_domains(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_smtp_conf_enqueue(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_smtp_conf_pass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
@@ -107,6 +108,22 @@ char *ngx_smtp_conf_block(ngx_conf_t *cf, ngx_command_t *commands, void *conf);
 /* merge and check of a server{} block; NGX_CONF_OK, or logged */
 void *ngx_smtp_conf_create_server(ngx_conf_t *cf);
 char *ngx_smtp_conf_merge_server(ngx_conf_t *cf, void *parent, void *child);
+
+/* the same for smtp_trust and smtp_xclient */
+void ngx_smtp_conf_merge_networks(ngx_smtp_srv_conf_t *prev,
+    ngx_smtp_srv_conf_t *conf);
+char *ngx_smtp_conf_check_networks(ngx_conf_t *cf, ngx_smtp_srv_conf_t *conf);
+
+/* adds a value with variables to *values, which is made if it is NULL */
+char *ngx_smtp_conf_value(ngx_conf_t *cf, ngx_str_t *value,
+    ngx_array_t **values);
+
+/*
+ * The index of a stream module that may be absent, or NGX_ERROR; nobody else
+ * sees its types: the first member of its configuration is what is looked at,
+ * and has been it in all versions.
+ */
+ngx_int_t ngx_smtp_conf_module(ngx_conf_t *cf, const char *name);
 
 /* the same for what belongs to smtp_pass */
 void ngx_smtp_conf_create_pass(ngx_smtp_server_conf_t *conf);

@@ -37,20 +37,13 @@
 #define NGX_SMTP_DOMAINS_BUCKET     512
 
 
-static char *ngx_smtp_conf_value(ngx_conf_t *cf, ngx_str_t *value,
-    ngx_array_t **values);
-static ngx_uint_t ngx_smtp_conf_trusts_all(ngx_cidr_t *cidr);
 static char *ngx_smtp_conf_init_sink(ngx_conf_t *cf,
     ngx_smtp_server_conf_t *conf);
-static char *ngx_smtp_conf_check_trust(ngx_conf_t *cf,
-    ngx_smtp_srv_conf_t *conf);
 static char *ngx_smtp_conf_init_domains(ngx_conf_t *cf,
     ngx_smtp_server_conf_t *conf);
 static char *ngx_smtp_conf_init_login(ngx_conf_t *cf,
     ngx_smtp_server_conf_t *conf);
-static ngx_uint_t ngx_smtp_conf_realip(ngx_conf_t *cf);
 static ngx_uint_t ngx_smtp_conf_preread(ngx_conf_t *cf);
-static ngx_int_t ngx_smtp_conf_module(ngx_conf_t *cf, const char *name);
 static int ngx_libc_cdecl ngx_smtp_conf_cmp_wildcards(const void *one,
     const void *two);
 
@@ -136,11 +129,7 @@ ngx_smtp_conf_merge_server(ngx_conf_t *cf, void *parent, void *child)
                               NGX_SMTP_MIN_DATA_RATE);
     ngx_conf_merge_str_value(conf->accounts, prev->accounts, "");
 
-    if (s->trust == NULL && s->trust_values == NULL) {
-        s->trust = p->trust;
-        s->trust_values = p->trust_values;
-        s->trust_open = p->trust_open;
-    }
+    ngx_smtp_conf_merge_networks(p, s);
 
     if (conf->domains_keys == NULL && s->domains_values == NULL
         && !s->domains_open)
@@ -175,7 +164,7 @@ ngx_smtp_conf_merge_server(ngx_conf_t *cf, void *parent, void *child)
                                    "name of this machine, is no domain name");
     }
 
-    if (ngx_smtp_conf_check_trust(cf, s) != NGX_CONF_OK
+    if (ngx_smtp_conf_check_networks(cf, s) != NGX_CONF_OK
         || ngx_smtp_conf_init_domains(cf, conf) != NGX_CONF_OK
         || ngx_smtp_conf_init_login(cf, conf) != NGX_CONF_OK)
     {
@@ -305,84 +294,6 @@ ngx_smtp_conf_sink(ngx_conf_t *cf, ngx_smtp_server_conf_t *sscf)
 
 
 char *
-ngx_smtp_conf_trust(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_smtp_server_conf_t *sscf = conf;
-
-    ngx_int_t             rc;
-    ngx_str_t            *value;
-    ngx_uint_t            i;
-    ngx_cidr_t           *cidr;
-    ngx_smtp_srv_conf_t  *s;
-
-    s = &sscf->server;
-    value = cf->args->elts;
-
-    for (i = 1; i < cf->args->nelts; i++) {
-
-        if (i == cf->args->nelts - 1 && ngx_strcmp(value[i].data, "open") == 0)
-        {
-            if (i == 1) {
-                return "needs networks before \"open\"";
-            }
-
-            s->trust_open = 1;
-            continue;
-        }
-
-        if (value[i].data[0] == '$') {
-            if (ngx_smtp_conf_value(cf, &value[i], &s->trust_values)
-                != NGX_CONF_OK)
-            {
-                return NGX_CONF_ERROR;
-            }
-
-            continue;
-        }
-
-        if (s->trust == NULL) {
-            s->trust = ngx_array_create(cf->pool, 4, sizeof(ngx_cidr_t));
-            if (s->trust == NULL) {
-                return NGX_CONF_ERROR;
-            }
-        }
-
-        cidr = ngx_array_push(s->trust);
-        if (cidr == NULL) {
-            return NGX_CONF_ERROR;
-        }
-
-        ngx_memzero(cidr, sizeof(ngx_cidr_t));
-
-#if (NGX_HAVE_UNIX_DOMAIN)
-        if (ngx_strcmp(value[i].data, "unix:") == 0) {
-            cidr->family = AF_UNIX;
-            continue;
-        }
-#endif
-
-        rc = ngx_ptocidr(&value[i], cidr);
-
-        if (rc == NGX_ERROR) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "invalid address \"%V\", must be a network "
-                               "such as \"10.0.0.0/8\", a variable, or "
-                               "\"unix:\"", &value[i]);
-            return NGX_CONF_ERROR;
-        }
-
-        if (rc == NGX_DONE) {
-            ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
-                               "low address bits of %V are meaningless",
-                               &value[i]);
-        }
-    }
-
-    return NGX_CONF_OK;
-}
-
-
-char *
 ngx_smtp_conf_domains(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_smtp_server_conf_t *sscf = conf;
@@ -476,7 +387,7 @@ ngx_smtp_conf_domains(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
-static char *
+char *
 ngx_smtp_conf_value(ngx_conf_t *cf, ngx_str_t *value, ngx_array_t **values)
 {
     ngx_stream_complex_value_t           *cv, **slot;
@@ -507,72 +418,6 @@ ngx_smtp_conf_value(ngx_conf_t *cf, ngx_str_t *value, ngx_array_t **values)
 
     return ngx_stream_compile_complex_value(&ccv) == NGX_OK ? NGX_CONF_OK
                                                             : NGX_CONF_ERROR;
-}
-
-
-/*
- * A network so large that it is no trust: all of IPv4 may come in two halves,
- * all public IPv6 addresses are in 2000::/3.
- */
-
-static ngx_uint_t
-ngx_smtp_conf_trusts_all(ngx_cidr_t *cidr)
-{
-    switch (cidr->family) {
-
-#if (NGX_HAVE_INET6)
-    case AF_INET6:
-        return (cidr->u.in6.mask.s6_addr[0] & 0xf0) == 0
-               || cidr->u.in6.mask.s6_addr[0] == 0xe0
-               || cidr->u.in6.mask.s6_addr[0] == 0xc0
-               || cidr->u.in6.mask.s6_addr[0] == 0x80;
-#endif
-
-#if (NGX_HAVE_UNIX_DOMAIN)
-    case AF_UNIX:
-        return 0;
-#endif
-
-    default: /* AF_INET */
-        return (ntohl(cidr->u.in.mask) & 0x7fffffff) == 0;
-    }
-}
-
-
-static char *
-ngx_smtp_conf_check_trust(ngx_conf_t *cf, ngx_smtp_srv_conf_t *conf)
-{
-    ngx_uint_t   i;
-    ngx_cidr_t  *cidr;
-
-    if (conf->trust_open
-        || (conf->trust == NULL && conf->trust_values == NULL))
-    {
-        return NGX_CONF_OK;
-    }
-
-    cidr = conf->trust ? conf->trust->elts : NULL;
-
-    for (i = 0; conf->trust && i < conf->trust->nelts; i++) {
-
-        if (ngx_smtp_conf_trusts_all(&cidr[i])) {
-            return ngx_smtp_conf_error(cf, conf, "\"smtp_trust\" covers all "
-                                       "addresses, which makes an open relay; "
-                                       "name your networks, or add \"open\" "
-                                       "at its end if that is meant");
-        }
-    }
-
-    if (ngx_smtp_compat_proxy_protocol(cf) && !ngx_smtp_conf_realip(cf)) {
-        return ngx_smtp_conf_error(cf, conf, "\"smtp_trust\" on a listener "
-                                   "with \"proxy_protocol\" would see the "
-                                   "address of the proxy, not of the client; "
-                                   "add \"set_real_ip_from\", or \"open\" at "
-                                   "the end of \"smtp_trust\" if that is "
-                                   "meant");
-    }
-
-    return NGX_CONF_OK;
 }
 
 
@@ -725,13 +570,7 @@ ngx_smtp_conf_init_login(ngx_conf_t *cf, ngx_smtp_server_conf_t *conf)
 }
 
 
-/*
- * Modules that may be absent, with types nobody else sees: found by name; the
- * first member of their configuration is what is looked at, and has been it in
- * all versions.
- */
-
-static ngx_int_t
+ngx_int_t
 ngx_smtp_conf_module(ngx_conf_t *cf, const char *name)
 {
     ngx_uint_t  i;
@@ -746,26 +585,6 @@ ngx_smtp_conf_module(ngx_conf_t *cf, const char *name)
     }
 
     return NGX_ERROR;
-}
-
-
-static ngx_uint_t
-ngx_smtp_conf_realip(ngx_conf_t *cf)
-{
-    ngx_int_t               i;
-    ngx_array_t           **from;
-    ngx_stream_conf_ctx_t  *ctx;
-
-    i = ngx_smtp_conf_module(cf, "ngx_stream_realip_module");
-
-    if (i == NGX_ERROR) {
-        return 0;
-    }
-
-    ctx = cf->ctx;
-    from = ctx->srv_conf[i];
-
-    return *from != NULL && *from != NGX_CONF_UNSET_PTR && (*from)->nelts;
 }
 
 

@@ -176,6 +176,13 @@ static ngx_command_t  ngx_smtp_relay_commands[] = {
       0,
       NULL },
 
+    { ngx_string("smtp_xclient"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_1MORE,
+      ngx_smtp_conf_xclient,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("smtp_domains"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_1MORE,
       ngx_smtp_conf_domains,

@@ -238,6 +238,7 @@ ngx_smtp_pass_identity_xclient(ngx_smtp_pass_t *ps, ngx_stream_session_t *s)
     ngx_str_t          *x, dst;
     ngx_addr_t          local;
     ngx_pool_t         *pool;
+    ngx_uint_t          family;
     ngx_smtp_origin_t  *o;
 
     if (!ps->conf->xclient) {
@@ -257,11 +258,15 @@ ngx_smtp_pass_identity_xclient(ngx_smtp_pass_t *ps, ngx_stream_session_t *s)
         return NGX_ERROR;
     }
 
-    /* port 0: a Unix socket, which has neither address nor port */
+    x[0] = o->name;
+
+    family = s->connection->sockaddr->sa_family;
+
+    if (family == AF_INET || family == AF_INET6) {
+        p = ngx_smtp_pass_identity_addr(p, &x[1], &o->addr);
+    }
 
     if (o->port) {
-        p = ngx_smtp_pass_identity_addr(p, &x[1], &o->addr);
-
         x[2].data = p;
         p = ngx_sprintf(p, "%ui", o->port);
         x[2].len = p - x[2].data;

@@ -168,7 +168,7 @@ ngx_smtp_session_logged_in(ngx_smtp_login_t *login)
 
     if (login->rc == NGX_OK) {
         s->account = ngx_smtp_account_copy(login->account,
-                                           s->connection->pool);
+                                           ngx_smtp_identity_pool(s));
         if (s->account == NULL) {
             s->login_rc = NGX_ERROR;
         }

@@ -592,6 +592,7 @@ ngx_smtp_session_fields(ngx_smtp_session_t *s)
     ngx_memzero(&t, sizeof(ngx_smtp_trace_t));
 
     t.helo = o->helo;
+    t.ptr = o->name;
     t.addr = o->addr;
     t.hostname = o->hostname;
     t.id = txn->id;

@@ -38,7 +38,6 @@ static ngx_stream_session_t *ngx_smtp_session_transaction_eval(
 ngx_int_t
 ngx_smtp_command_helo(ngx_smtp_session_t *s, ngx_smtp_command_t *cmd)
 {
-    u_char               *p;
     ngx_int_t             rc;
     ngx_smtp_srv_conf_t  *conf;
 
@@ -49,25 +48,12 @@ ngx_smtp_command_helo(ngx_smtp_session_t *s, ngx_smtp_command_t *cmd)
         return NGX_OK;
     }
 
-    /* one piece of memory, however often a client says EHLO */
-
-    if (cmd->arg.len > s->helo_size) {
-        s->helo_size = s->helo_size ? NGX_SMTP_DOMAIN_MAX : cmd->arg.len;
-
-        p = ngx_pnalloc(s->connection->pool, s->helo_size);
-        if (p == NULL) {
-            s->helo_size = 0;
-            s->helo.len = 0;
-            ngx_smtp_session_reply(s, NGX_SMTP_REPLY_INTERNAL, NULL);
-            return NGX_OK;
-        }
-
-        s->helo.data = p;
+    if (ngx_smtp_session_helo(s, &cmd->arg) != NGX_OK) {
+        ngx_smtp_session_reply(s, NGX_SMTP_REPLY_INTERNAL, NULL);
+        return NGX_OK;
     }
 
-    s->helo.len = cmd->arg.len;
-    ngx_memcpy(s->helo.data, cmd->arg.data, cmd->arg.len);
-
+    ngx_smtp_identity_settle(s);
     ngx_smtp_session_end_transaction(s);
     ngx_smtp_rules_accept(&s->rules, cmd->verb);
 
@@ -83,6 +69,33 @@ ngx_smtp_command_helo(ngx_smtp_session_t *s, ngx_smtp_command_t *cmd)
     }
 
     ngx_smtp_session_reply(s, NGX_SMTP_REPLY_HELO, &conf->hostname);
+
+    return NGX_OK;
+}
+
+
+/* One piece of memory, however often a client says EHLO. */
+
+ngx_int_t
+ngx_smtp_session_helo(ngx_smtp_session_t *s, ngx_str_t *name)
+{
+    u_char  *p;
+
+    if (name->len > s->helo_size) {
+        s->helo_size = s->helo_size ? NGX_SMTP_DOMAIN_MAX : name->len;
+
+        p = ngx_pnalloc(s->connection->pool, s->helo_size);
+        if (p == NULL) {
+            s->helo_size = 0;
+            s->helo.len = 0;
+            return NGX_ERROR;
+        }
+
+        s->helo.data = p;
+    }
+
+    s->helo.len = name->len;
+    ngx_memcpy(s->helo.data, name->data, name->len);
 
     return NGX_OK;
 }
@@ -144,6 +157,13 @@ ngx_smtp_session_ehlo(ngx_smtp_session_t *s)
 
         line.len = p - buf;
         ngx_smtp_session_reply_line(s, 250, NULL, &line, 1);
+    }
+
+    if (s->rules.offer_xclient && (s->rules.tls || !s->rules.need_starttls)) {
+        ngx_str_set(&line, "XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR "
+                           "DESTPORT");
+        ngx_smtp_session_reply_line(s, 250, NULL, &line, 1);
+        line.data = buf;
     }
 
     p = ngx_slprintf(buf, last, "LIMITS RCPTMAX=%ui", conf->max_recipients);
@@ -224,6 +244,8 @@ ngx_smtp_command_mail(ngx_smtp_session_t *s, ngx_smtp_command_t *cmd)
     s->txn = txn;
     s->transactions++;
 
+    ngx_smtp_identity_settle(s);
+
     rc = ngx_smtp_check_run(s, NGX_SMTP_STAGE_MAIL, NULL, &txn->reply);
 
     if (rc == NGX_OK) {
@@ -269,7 +291,7 @@ static ngx_int_t
 ngx_smtp_session_origin(ngx_smtp_session_t *s, ngx_smtp_transaction_t *txn)
 {
     ngx_pool_t           *pool;
-    ngx_str_t             protocol, cipher;
+    ngx_str_t             protocol, cipher, *name;
     ngx_smtp_origin_t    *o;
     ngx_smtp_srv_conf_t  *conf;
 
@@ -312,6 +334,12 @@ ngx_smtp_session_origin(ngx_smtp_session_t *s, ngx_smtp_transaction_t *txn)
     }
 
     if (ngx_smtp_session_copy(pool, &o->addr, &s->addr) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    name = ngx_smtp_identity_name(s);
+
+    if (name && ngx_smtp_session_copy(pool, &o->name, name) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -468,7 +496,8 @@ ngx_smtp_session_eval(ngx_smtp_session_t *s, ngx_pool_t *pool,
     ngx_smtp_eval_ctx_t  ctx;
 
     if (s->snapshot == NULL) {
-        s->snapshot = ngx_smtp_snapshot_create(s->stream, s->connection->pool);
+        s->snapshot = ngx_smtp_snapshot_create(s->stream,
+                                               ngx_smtp_identity_pool(s));
         if (s->snapshot == NULL) {
             return NULL;
         }

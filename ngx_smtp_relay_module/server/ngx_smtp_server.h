@@ -64,10 +64,12 @@ typedef struct {
 
     ngx_array_t                 *trust;       /* of ngx_cidr_t */
     ngx_array_t                 *trust_values;    /* complex values */
+    ngx_array_t                 *xclient;     /* of ngx_cidr_t */
     ngx_hash_combined_t         *domains;
     ngx_array_t                 *domains_values;
     ngx_flag_t                   trust_open;
     ngx_flag_t                   domains_open;
+    ngx_flag_t                   xclient_open;
 
     ngx_smtp_sink_t             *sink;
     void                        *sink_conf;

@@ -90,7 +90,7 @@ static ngx_smtp_command_pt  ngx_smtp_commands[NGX_SMTP_VERB_LAST] = {
     ngx_smtp_command_simple,             /* QUIT */
     ngx_smtp_command_simple,             /* STARTTLS */
     ngx_smtp_command_auth,
-    ngx_smtp_command_simple              /* XCLIENT: refused by the rules */
+    ngx_smtp_command_xclient
 };
 
 
@@ -119,6 +119,10 @@ ngx_smtp_server_handler(ngx_stream_session_t *st)
         s->helo.len = 0;
         s->account = NULL;
         s->snapshot = NULL;
+
+        /* what a filter said of the client was not said by the client */
+
+        ngx_smtp_identity_settle(s);
 
         /* by its SNI the client may be with another server{} now */
 
@@ -242,6 +246,7 @@ ngx_smtp_session_configure(ngx_smtp_session_t *s)
     s->rules.need_starttls = (conf->starttls == NGX_SMTP_STARTTLS_REQUIRED);
     s->rules.offer_auth = (conf->auth != 0);
     s->rules.plaintext_auth = (conf->auth_plaintext == 1);
+    s->rules.offer_xclient = ngx_smtp_identity_trusted(s);
     s->rules.tls = (c->ssl != NULL);
 
     ngx_smtp_line_init(&s->line, conf->max_line_size,

@@ -63,6 +63,10 @@ typedef struct {
 } ngx_smtp_receive_t;
 
 
+/* who the client is by XCLIENT, see ngx_smtp_command_xclient.c */
+typedef struct ngx_smtp_identity_s  ngx_smtp_identity_t;
+
+
 struct ngx_smtp_session_s {
     ngx_stream_session_t     *stream;
     ngx_connection_t         *connection;
@@ -92,6 +96,7 @@ struct ngx_smtp_session_s {
     ngx_smtp_login_t         *login;      /* while its answer is awaited */
     ngx_smtp_account_t       *account;    /* logged in as */
     ngx_smtp_snapshot_t      *snapshot;   /* made when first needed */
+    ngx_smtp_identity_t      *identity;   /* NULL: no XCLIENT yet */
 
     ngx_smtp_passed_t        *passed;     /* of the last transaction passed;
                                              NULL: there was none */
@@ -160,6 +165,21 @@ ngx_int_t ngx_smtp_session_answer(ngx_smtp_session_t *s, ngx_uint_t verb,
 ngx_stream_session_t *ngx_smtp_session_eval(ngx_smtp_session_t *s,
     ngx_pool_t *pool, ngx_smtp_rcpt_t *rcpt);
 
+/* Remembers the name of HELO or EHLO.  NGX_OK, or NGX_ERROR: no memory. */
+ngx_int_t ngx_smtp_session_helo(ngx_smtp_session_t *s, ngx_str_t *name);
+
+/* 1 if the connection comes from where XCLIENT is accepted from. */
+ngx_uint_t ngx_smtp_identity_trusted(ngx_smtp_session_t *s);
+
+/* The client speaks for itself now: the next XCLIENT begins with nothing. */
+void ngx_smtp_identity_settle(ngx_smtp_session_t *s);
+
+/* The client's name by XCLIENT: NULL or empty: not known. */
+ngx_str_t *ngx_smtp_identity_name(ngx_smtp_session_t *s);
+
+/* For what is of this client: the connection's, or that of XCLIENT's round. */
+ngx_pool_t *ngx_smtp_identity_pool(ngx_smtp_session_t *s);
+
 /* The server{} block's settings; not to be kept across STARTTLS. */
 ngx_smtp_srv_conf_t *ngx_smtp_session_conf(ngx_smtp_session_t *s);
 
@@ -190,6 +210,8 @@ ngx_int_t ngx_smtp_command_data(ngx_smtp_session_t *s,
 ngx_int_t ngx_smtp_command_bdat(ngx_smtp_session_t *s,
     ngx_smtp_command_t *cmd);
 ngx_int_t ngx_smtp_command_auth(ngx_smtp_session_t *s,
+    ngx_smtp_command_t *cmd);
+ngx_int_t ngx_smtp_command_xclient(ngx_smtp_session_t *s,
     ngx_smtp_command_t *cmd);
 
 /*
