@@ -34,6 +34,8 @@ my $tired = $t->sink('tired', replies => { MAIL => sub {
 my $x = $t->sink('x', ehlo => \@xclient,
     replies => { XCLIENT => '220 x.test again' });
 my $nox = $t->sink('nox');
+my $xf = $t->sink('xf', ehlo => [ 'PIPELINING', 'XFORWARD NAME ADDR PORT '
+    . 'PROTO HELO IDENT SOURCE' ], replies => { XFORWARD => '250 ok' });
 
 my ($crt) = $t->gen_cert('auth');
 my $plain = $t->sink('plain', ehlo => [ 'AUTH PLAIN LOGIN' ],
@@ -129,6 +131,14 @@ stream {
         listen  127.0.0.1:%%PORT_nox_in%%;
         smtp_pass  127.0.0.1:%%PORT_nox%%;
         smtp_pass_xclient  on;
+        smtp_pass_xforward  on;
+    }
+
+    server {
+        listen  127.0.0.1:%%PORT_xf_in%%;
+        smtp_pass  127.0.0.1:%%PORT_xf%%;
+        smtp_pass_xclient  on;
+        smtp_pass_xforward  on;
     }
 
 %%AUTH%%
@@ -256,7 +266,35 @@ is(verbs($x, 2), 'EHLO XCLIENT EHLO MAIL RCPT DATA', 'EHLO behind XCLIENT');
 is(($x->messages())[2]{helo}, 'two.test', 'with the name of the client');
 
 mail(hello('nox_in'), 'XCLIENT not offered');
-ok(!(grep { /XCLIENT/ } $nox->commands()), 'and not sent');
+ok(!(grep { /XCLIENT|XFORWARD/ } $nox->commands()), 'and not sent');
+
+# XFORWARD: each time, on a connection of all; if it is refused, not again.
+# XCLIENT is on as well, and not offered: connections are not shared for that
+
+$c = hello('xf_in');
+mail($c, 'XFORWARD') for 1 .. 2;
+is(verbs($xf, 1), 'EHLO XFORWARD XFORWARD MAIL RCPT DATA '
+    . 'XFORWARD XFORWARD MAIL RCPT DATA', 'two commands each time');
+
+my $port = $c->local_port();
+
+my @xf = grep { / XFORWARD/ } $xf->commands();
+
+is($xf[0], "1 XFORWARD NAME=[UNAVAILABLE] ADDR=127.0.0.1 PORT=$port",
+    'who it is');
+like($xf[1], qr/^1 XFORWARD PROTO=ESMTP HELO=client\.test IDENT=\w+ (?x:
+    )SOURCE=REMOTE$/, 'and what');
+
+my @ident = map { /IDENT=(\S+)/ ? $1 : () } @xf;
+isnt($ident[0], $ident[1], 'each transaction has its own IDENT');
+$c->close();
+
+$xf->set(replies => { XFORWARD => '550 5.7.0 not you' });
+$c = hello('xf_in');
+mail($c, 'XFORWARD refused') for 1 .. 2;
+is(verbs($xf, 2), 'EHLO XFORWARD XFORWARD MAIL RCPT DATA MAIL RCPT DATA',
+    'not again');
+$c->close();
 
 # the service login
 

@@ -17,6 +17,7 @@ my $t = Test::SMTPRelay->new();
 
 my $postfix = $t->postfix('mta', tls => 1, main => <<'EOF');
 smtpd_authorized_xclient_hosts = 127.0.0.1
+smtpd_authorized_xforward_hosts = 127.0.0.1
 smtpd_recipient_restrictions =
     check_client_access inline:{ { 127.0.0.3 = 550 5.7.1 not from there } },
     check_recipient_access inline:{ { nobody@to.test = 550 5.1.1 not here } },
@@ -45,6 +46,12 @@ stream {
         listen             127.0.0.1:%%PORT_xclient%%;
         smtp_pass          127.0.0.1:%%PORT_mta%%;
         smtp_pass_xclient  on;
+    }
+
+    server {
+        listen              127.0.0.1:%%PORT_xforward%%;
+        smtp_pass           127.0.0.1:%%PORT_mta%%;
+        smtp_pass_xforward  on;
     }
 }
 EOC
@@ -81,8 +88,19 @@ $y->cmd('MAIL FROM:<y@from.test>');
 $y->check('RCPT TO:<y@to.test>', qr/^55\d 5\.7\.1 .*not from there/,
     'its address counts');
 
-my @files = $postfix->wait_messages(12, 60);
-is(scalar @files, 12, 'all arrived, none twice');
+# XFORWARD is for the log, and for one message; the connection is shared
+
+for my $addr (qw/ 127.0.0.4 127.0.0.5 /) {
+    my $z = $t->client('xforward', from => $addr);
+    $z->cmd('EHLO desk.test');
+    @r = $z->send_message('z@from.test', 'z@to.test',
+        "Subject: z\r\n\r\nz\r\n", timeout => 20);
+    is($r[0], 250, "XFORWARD of $addr");
+    $z->close();
+}
+
+my @files = $postfix->wait_messages(14, 60);
+is(scalar @files, 14, 'all arrived, none twice');
 
 my ($small) = grep { /^Subject: number 7\r?$/m } @files;
 like($small, qr/\r?\n\r?\n\.7\r?\n\.\.\r?\n\z/, 'dots');
@@ -94,6 +112,11 @@ is(scalar(() = $big =~ /^(?:big ){15}\r?$/mg), 40000, 'the big one');
 my ($seen) = grep { /^Subject: x\r?$/m } @files;
 like($seen, qr/^Received: from laptop\.test \(.*\[127\.0\.0\.2\]\)/m,
     'Received of Postfix names the client');
+
+like($postfix->log(), qr/orig_client=unknown\[127\.0\.0\.$_\]/,
+    "127.0.0.$_ is in its log") for 4, 5;
+like($postfix->log(), qr/orig_queue_id=\S+, orig_client=unknown/,
+    'and our id');
 
 my $n = () = $postfix->log() =~ / connect from \S+\[127\.0\.0\.1\]/g;
 cmp_ok($n, '<=', 4, 'on few connections') or diag($postfix->log());

@@ -362,6 +362,7 @@ ngx_smtp_conf_create_pass(ngx_smtp_server_conf_t *conf)
     p->bind = NGX_CONF_UNSET_PTR;
     p->proxy_protocol = NGX_CONF_UNSET_UINT;
     p->xclient = NGX_CONF_UNSET;
+    p->xforward = NGX_CONF_UNSET;
 
     p->health_interval = NGX_CONF_UNSET_MSEC;
 
@@ -413,6 +414,7 @@ ngx_smtp_conf_merge_pass(ngx_conf_t *cf, ngx_smtp_server_conf_t *prev,
                               NGX_SMTP_PASS_KEEPALIVE_TIME);
     ngx_conf_merge_uint_value(c->proxy_protocol, p->proxy_protocol, 0);
     ngx_conf_merge_value(c->xclient, p->xclient, 0);
+    ngx_conf_merge_value(c->xforward, p->xforward, 0);
     ngx_conf_merge_bitmask_value(c->extensions, p->extensions,
                                  NGX_CONF_BITMASK_SET);
 

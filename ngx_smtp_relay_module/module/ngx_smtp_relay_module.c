@@ -428,6 +428,13 @@ static ngx_command_t  ngx_smtp_relay_commands[] = {
       offsetof(ngx_smtp_server_conf_t, pass.xclient),
       NULL },
 
+    { ngx_string("smtp_pass_xforward"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_smtp_server_conf_t, pass.xforward),
+      NULL },
+
     { ngx_string("smtp_pass_auth"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE12,
       ngx_smtp_conf_pass_auth,

@@ -10,9 +10,10 @@
  *
  * cl->state names the command whose reply comes next; cl->pending counts the
  * commands written and not answered.  With PIPELINING they are always a piece
- * of the sequence [RSET] MAIL RCPT... DATA, so that state, rcpt_recv and
- * pending tell of each reply what it answers.  A reply with nothing pending is
- * an answer to nothing, and so is half of one begun before its command went.
+ * of the sequence [RSET] [XFORWARD...] MAIL RCPT... DATA, so that state,
+ * xf_recv, rcpt_recv and pending tell of each reply what it answers.  A reply
+ * with nothing pending is an answer to nothing, and so is half of one begun
+ * before its command went.
  */
 
 
@@ -175,8 +176,15 @@ ngx_smtp_client_mail(ngx_smtp_client_t *cl, ngx_smtp_client_tx_t *tx)
 
     cl->mails++;
 
-    return ngx_smtp_client_enter(cl, cl->rset ? NGX_SMTP_CLIENT_ST_RSET
-                                              : NGX_SMTP_CLIENT_ST_MAIL);
+    cl->xf_send = ngx_smtp_client_xforward(cl, tx);
+    cl->xf_recv = cl->xf_send;
+
+    if (cl->rset) {
+        return ngx_smtp_client_enter(cl, NGX_SMTP_CLIENT_ST_RSET);
+    }
+
+    return ngx_smtp_client_enter(cl, cl->xf_send ? NGX_SMTP_CLIENT_ST_XFORWARD
+                                                 : NGX_SMTP_CLIENT_ST_MAIL);
 }
 
 
@@ -362,9 +370,13 @@ ngx_smtp_client_reply(ngx_smtp_client_t *cl)
             return ngx_smtp_client_done(cl);
         }
 
-        cl->state = NGX_SMTP_CLIENT_ST_MAIL;
+        cl->state = cl->xf_recv ? NGX_SMTP_CLIENT_ST_XFORWARD
+                                : NGX_SMTP_CLIENT_ST_MAIL;
 
         return NGX_SMTP_CLIENT_WAIT;
+
+    case NGX_SMTP_CLIENT_ST_XFORWARD:
+        return ngx_smtp_client_on_xforward(cl);
 
     case NGX_SMTP_CLIENT_ST_MAIL:
         return ngx_smtp_client_on_mail(cl);

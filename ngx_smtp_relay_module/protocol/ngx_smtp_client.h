@@ -13,7 +13,8 @@
  *
  *     connect -> GREETING -> EHLO [-> HELO] [-> STARTTLS -> TLS -> EHLO]
  *             [-> XCLIENT -> EHLO] [-> AUTH]
- *             -> READY -> ENVELOPE (RSET MAIL RCPT... DATA) -> BODY -> EOM
+ *             -> READY -> ENVELOPE (RSET XFORWARD MAIL RCPT... DATA)
+ *             -> BODY -> EOM
  *             -> READY ... -> QUIT -> CLOSED
  *
  * How it is driven:
@@ -70,6 +71,9 @@
 /* attributes of XCLIENT: bit n of caps.xclient is the n-th */
 #define NGX_SMTP_CLIENT_XCLIENT_N  8
 
+/* attributes of XFORWARD, likewise */
+#define NGX_SMTP_CLIENT_XFORWARD_N  7
+
 
 /* states; also the stage of a verdict */
 typedef enum {
@@ -85,6 +89,7 @@ typedef enum {
     NGX_SMTP_CLIENT_ST_AUTH_PASSWORD,
     NGX_SMTP_CLIENT_ST_READY,
     NGX_SMTP_CLIENT_ST_RSET,
+    NGX_SMTP_CLIENT_ST_XFORWARD,
     NGX_SMTP_CLIENT_ST_MAIL,
     NGX_SMTP_CLIENT_ST_RCPT,
     NGX_SMTP_CLIENT_ST_DATA,
@@ -132,6 +137,8 @@ typedef struct {
     ngx_uint_t                   nrcpts;     /* >= 1 */
     u_char                      *state;      /* nrcpts octets, private */
     off_t                        size;       /* octets of the message */
+    ngx_str_t                   *xforward;   /* values of the attributes, as
+                                                of xclient; NULL: none */
     unsigned                     ret:2;      /* NGX_SMTP_RET_* */
     unsigned                     eightbit:1; /* it came as BODY=8BITMIME, or
                                                 has octets >= 0x80 */
@@ -183,9 +190,12 @@ typedef struct {
     ngx_uint_t                   rcpt_recv;  /* next one to be answered */
     ngx_uint_t                   accepted;   /* recipients */
     ngx_uint_t                   pending;    /* commands written, unanswered */
+    ngx_uint_t                   xf_send;    /* groups of XFORWARD to be */
+    ngx_uint_t                   xf_recv;    /* written, and answered */
     ngx_smtp_caps_t              caps_new;
     unsigned                     refused:1;  /* MAIL was */
     unsigned                     xclient:1;  /* was sent and taken */
+    unsigned                     no_xforward:1;  /* it was refused */
     unsigned                     data_sent:1;
     unsigned                     utf8:1;     /* MAIL with SMTPUTF8 */
     u_char                       text[NGX_SMTP_RESPONSE_TEXT_MAX];

@@ -25,11 +25,22 @@
 #define NGX_SMTP_CLIENT_VALUE_MAX  255
 #define NGX_SMTP_CLIENT_SHORT_MAX  64
 
+#define NGX_SMTP_CLIENT_XFORWARD_GROUPS  2
+
 
 static u_char *ngx_smtp_client_write_xclient(ngx_smtp_client_t *cl, u_char *p,
     u_char *last);
 static u_char *ngx_smtp_client_write_base64(u_char *p, u_char *data,
     size_t len);
+
+
+static const ngx_uint_t
+    ngx_smtp_client_xforward_groups[NGX_SMTP_CLIENT_XFORWARD_GROUPS] = {
+    NGX_SMTP_CAP_XFORWARD_NAME|NGX_SMTP_CAP_XFORWARD_ADDR
+    |NGX_SMTP_CAP_XFORWARD_PORT,
+    NGX_SMTP_CAP_XFORWARD_PROTO|NGX_SMTP_CAP_XFORWARD_HELO
+    |NGX_SMTP_CAP_XFORWARD_IDENT|NGX_SMTP_CAP_XFORWARD_SOURCE
+};
 
 
 ngx_int_t
@@ -259,6 +270,110 @@ ngx_smtp_client_write_xclient(ngx_smtp_client_t *cl, u_char *p, u_char *last)
     }
 
     return ngx_cpymem(p, CRLF, sizeof(CRLF) - 1);
+}
+
+
+/*
+ * XFORWARD is kept below the 512 octets of a command (RFC 5321 section
+ * 4.5.3.1.4): its attributes go in two groups, and are cut off at lengths at
+ * which each group fits.
+ */
+
+ngx_uint_t
+ngx_smtp_client_xforward(ngx_smtp_client_t *cl, ngx_smtp_client_tx_t *tx)
+{
+    ngx_uint_t  i, groups;
+
+    if (tx->xforward == NULL || cl->no_xforward) {
+        return 0;
+    }
+
+    groups = 0;
+
+    for (i = 0; i < NGX_SMTP_CLIENT_XFORWARD_GROUPS; i++) {
+        if (cl->caps.xforward & ngx_smtp_client_xforward_groups[i]) {
+            groups |= (ngx_uint_t) 1 << i;
+        }
+    }
+
+    return groups;
+}
+
+
+u_char *
+ngx_smtp_client_write_xforward(ngx_smtp_client_t *cl, u_char *p, u_char *last)
+{
+    ngx_str_t   *value, encoded;
+    ngx_uint_t   i, group;
+    u_char       buf[3 * NGX_SMTP_CLIENT_VALUE_MAX];
+
+    static const struct {
+        const char  *name;
+        size_t       max;        /* encoded */
+    } attributes[NGX_SMTP_CLIENT_XFORWARD_N] = {
+        { "NAME", 255 }, { "ADDR", 64 }, { "PORT", 5 }, { "PROTO", 64 },
+        { "HELO", 255 }, { "IDENT", 64 }, { "SOURCE", 6 }
+    };
+
+    group = cl->caps.xforward
+            & ngx_smtp_client_xforward_groups[(cl->xf_send & 1) ? 0 : 1];
+
+    p = ngx_cpymem(p, "XFORWARD", sizeof("XFORWARD") - 1);
+
+    for (i = 0; i < NGX_SMTP_CLIENT_XFORWARD_N; i++) {
+
+        if (!(group & ((ngx_uint_t) 1 << i))) {
+            continue;
+        }
+
+        value = &cl->tx->xforward[i];
+
+        ngx_str_null(&encoded);
+
+        if (value->len <= NGX_SMTP_CLIENT_VALUE_MAX) {
+            encoded.data = buf;
+            encoded.len = ngx_smtp_xtext_encode(buf, value) - buf;
+        }
+
+        p = ngx_slprintf(p, last, " %s=", attributes[i].name);
+
+        if (encoded.len == 0 || encoded.len > attributes[i].max) {
+            ngx_str_set(&encoded, "[UNAVAILABLE]");
+        }
+
+        p = ngx_cpymem(p, encoded.data, encoded.len);
+    }
+
+    return ngx_cpymem(p, CRLF, sizeof(CRLF) - 1);
+}
+
+
+/* A peer that does not want to know is not asked again; the mail goes on. */
+
+ngx_int_t
+ngx_smtp_client_on_xforward(ngx_smtp_client_t *cl)
+{
+    switch (cl->response.code / 100) {
+
+    case 2:
+        break;
+
+    case 4:
+    case 5:
+        cl->no_xforward = 1;
+        break;
+
+    default:
+        return ngx_smtp_client_protocol(cl, "unexpected reply to XFORWARD");
+    }
+
+    cl->xf_recv &= cl->xf_recv - 1;
+
+    if (cl->xf_recv == 0) {
+        cl->state = NGX_SMTP_CLIENT_ST_MAIL;
+    }
+
+    return NGX_SMTP_CLIENT_WAIT;
 }
 
 

@@ -61,6 +61,15 @@ ngx_int_t ngx_smtp_client_prepare(ngx_smtp_client_t *cl);
 /* The reply to XCLIENT or a step of AUTH. */
 ngx_int_t ngx_smtp_client_on_login(ngx_smtp_client_t *cl);
 
+/* The groups of XFORWARD that tx needs, a bit each; the reply to one. */
+ngx_uint_t ngx_smtp_client_xforward(ngx_smtp_client_t *cl,
+    ngx_smtp_client_tx_t *tx);
+ngx_int_t ngx_smtp_client_on_xforward(ngx_smtp_client_t *cl);
+
+/* Writes XFORWARD, the first group to be sent; COMMAND_MAX octets fit. */
+u_char *ngx_smtp_client_write_xforward(ngx_smtp_client_t *cl, u_char *p,
+    u_char *last);
+
 /* Writes XCLIENT or a step of AUTH; NGX_SMTP_CLIENT_COMMAND_MAX octets fit. */
 u_char *ngx_smtp_client_write_login(ngx_smtp_client_t *cl, u_char *p,
     u_char *last);

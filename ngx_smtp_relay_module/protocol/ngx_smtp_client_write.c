@@ -218,6 +218,9 @@ ngx_smtp_client_command(ngx_smtp_client_t *cl, u_char *p, u_char *last)
     case NGX_SMTP_CLIENT_ST_RSET:
         return ngx_cpymem(p, "RSET" CRLF, sizeof("RSET" CRLF) - 1);
 
+    case NGX_SMTP_CLIENT_ST_XFORWARD:
+        return ngx_smtp_client_write_xforward(cl, p, last);
+
     case NGX_SMTP_CLIENT_ST_MAIL:
         return ngx_smtp_client_write_mail(cl, p, last);
 
@@ -408,8 +411,18 @@ ngx_smtp_client_written(ngx_smtp_client_t *cl)
     switch (cl->to_send) {
 
     case NGX_SMTP_CLIENT_ST_RSET:
-        cl->to_send = cl->tx ? NGX_SMTP_CLIENT_ST_MAIL
-                             : NGX_SMTP_CLIENT_NOTHING;
+        cl->to_send = (cl->tx == NULL) ? NGX_SMTP_CLIENT_NOTHING
+                      : cl->xf_send ? NGX_SMTP_CLIENT_ST_XFORWARD
+                      : NGX_SMTP_CLIENT_ST_MAIL;
+        break;
+
+    case NGX_SMTP_CLIENT_ST_XFORWARD:
+        cl->xf_send &= cl->xf_send - 1;
+
+        if (cl->xf_send == 0) {
+            cl->to_send = NGX_SMTP_CLIENT_ST_MAIL;
+        }
+
         break;
 
     case NGX_SMTP_CLIENT_ST_MAIL:

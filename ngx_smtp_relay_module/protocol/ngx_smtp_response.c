@@ -52,6 +52,7 @@ static const ngx_smtp_keyword_t  ngx_smtp_caps_keywords[] = {
     { ngx_string("LIMITS"), NGX_SMTP_CAP_LIMITS },
     { ngx_string("REQUIRETLS"), NGX_SMTP_CAP_REQUIRETLS },
     { ngx_string("XCLIENT"), NGX_SMTP_CAP_XCLIENT },
+    { ngx_string("XFORWARD"), NGX_SMTP_CAP_XFORWARD },
     { ngx_string("BINARYMIME"), NGX_SMTP_CAP_BINARYMIME },
     { ngx_null_string, 0 }
 };
@@ -75,6 +76,18 @@ static const ngx_smtp_keyword_t  ngx_smtp_caps_xclient[] = {
     { ngx_string("LOGIN"), NGX_SMTP_CAP_XCLIENT_LOGIN },
     { ngx_string("DESTADDR"), NGX_SMTP_CAP_XCLIENT_DESTADDR },
     { ngx_string("DESTPORT"), NGX_SMTP_CAP_XCLIENT_DESTPORT },
+    { ngx_null_string, 0 }
+};
+
+
+static const ngx_smtp_keyword_t  ngx_smtp_caps_xforward[] = {
+    { ngx_string("NAME"), NGX_SMTP_CAP_XFORWARD_NAME },
+    { ngx_string("ADDR"), NGX_SMTP_CAP_XFORWARD_ADDR },
+    { ngx_string("PORT"), NGX_SMTP_CAP_XFORWARD_PORT },
+    { ngx_string("PROTO"), NGX_SMTP_CAP_XFORWARD_PROTO },
+    { ngx_string("HELO"), NGX_SMTP_CAP_XFORWARD_HELO },
+    { ngx_string("IDENT"), NGX_SMTP_CAP_XFORWARD_IDENT },
+    { ngx_string("SOURCE"), NGX_SMTP_CAP_XFORWARD_SOURCE },
     { ngx_null_string, 0 }
 };
 
@@ -400,6 +413,10 @@ ngx_smtp_caps_line(void *data, ngx_uint_t code, ngx_uint_t n, ngx_str_t *line)
 
     case NGX_SMTP_CAP_XCLIENT:
         caps->xclient |= ngx_smtp_keywords(ngx_smtp_caps_xclient, &args);
+        break;
+
+    case NGX_SMTP_CAP_XFORWARD:
+        caps->xforward |= ngx_smtp_keywords(ngx_smtp_caps_xforward, &args);
         break;
 
     case NGX_SMTP_CAP_LIMITS:

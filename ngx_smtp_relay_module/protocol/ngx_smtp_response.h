@@ -74,6 +74,7 @@ typedef struct {
 #define NGX_SMTP_CAP_REQUIRETLS    0x0400
 #define NGX_SMTP_CAP_XCLIENT       0x0800
 #define NGX_SMTP_CAP_BINARYMIME    0x1000
+#define NGX_SMTP_CAP_XFORWARD      0x2000
 
 /* mechanisms of AUTH */
 #define NGX_SMTP_CAP_AUTH_PLAIN    0x01
@@ -91,6 +92,15 @@ typedef struct {
 #define NGX_SMTP_CAP_XCLIENT_DESTADDR  0x40
 #define NGX_SMTP_CAP_XCLIENT_DESTPORT  0x80
 
+/* attributes of XFORWARD */
+#define NGX_SMTP_CAP_XFORWARD_NAME     0x01
+#define NGX_SMTP_CAP_XFORWARD_ADDR     0x02
+#define NGX_SMTP_CAP_XFORWARD_PORT     0x04
+#define NGX_SMTP_CAP_XFORWARD_PROTO    0x08
+#define NGX_SMTP_CAP_XFORWARD_HELO     0x10
+#define NGX_SMTP_CAP_XFORWARD_IDENT    0x20
+#define NGX_SMTP_CAP_XFORWARD_SOURCE   0x40
+
 
 typedef struct {
     ngx_uint_t          flags;       /* NGX_SMTP_CAP_* */
@@ -99,6 +109,7 @@ typedef struct {
     off_t               size;        /* of SIZE; 0: no limit told */
     ngx_uint_t          mailmax;     /* of LIMITS (RFC 9422); 0: not told */
     ngx_uint_t          rcptmax;
+    ngx_uint_t          xforward;    /* NGX_SMTP_CAP_XFORWARD_* */
 } ngx_smtp_caps_t;
 
 

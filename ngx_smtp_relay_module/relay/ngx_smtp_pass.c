@@ -296,6 +296,10 @@ ngx_smtp_pass_add(ngx_smtp_pass_t *ps, ngx_smtp_rcpt_t *rcpt)
     pool = ps->txn->pool;
 
     if (tx->data == NULL) {
+        if (ngx_smtp_pass_xforward(ps) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
         ngx_smtp_pass_mail(ps);
     }
 

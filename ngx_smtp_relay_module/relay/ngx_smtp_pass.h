@@ -116,6 +116,7 @@ typedef struct {
     ngx_uint_t                       proxy_protocol;  /* version; 0: off */
 
     ngx_flag_t                       xclient;
+    ngx_flag_t                       xforward;
     ngx_str_t                        user;        /* smtp_pass_auth; empty: */
     ngx_str_t                        password;    /* none */
 

@@ -371,9 +371,9 @@ ngx_smtp_pass_conn_input(ngx_smtp_talk_t *talk, ngx_int_t action)
         return NGX_DECLINED;
     }
 
-    if (action != NGX_SMTP_CLIENT_CLOSE
-        && conn->client.state != NGX_SMTP_CLIENT_ST_MAIL)
-    {
+    /* NGX_DECLINED: not one reply is complete */
+
+    if (action != NGX_SMTP_CLIENT_CLOSE && action != NGX_DECLINED) {
         conn->reused = 0;
     }
 

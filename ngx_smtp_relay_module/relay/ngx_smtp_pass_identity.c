@@ -365,6 +365,61 @@ ngx_smtp_pass_identity_local(ngx_stream_session_t *s, ngx_addr_t *addr)
 }
 
 
+/*
+ * In the order of NGX_SMTP_CAP_XFORWARD_*: NAME ADDR PORT PROTO HELO IDENT
+ * SOURCE.  Of each transaction: a connection does not keep it.
+ */
+
+ngx_int_t
+ngx_smtp_pass_xforward(ngx_smtp_pass_t *ps)
+{
+    u_char             *p;
+    ngx_str_t          *x;
+    ngx_pool_t         *pool;
+    ngx_smtp_origin_t  *o;
+
+    if (!ps->conf->xforward) {
+        return NGX_OK;
+    }
+
+    pool = ps->txn->pool;
+    o = &ps->txn->origin;
+
+    x = ngx_pcalloc(pool, NGX_SMTP_CLIENT_XFORWARD_N * sizeof(ngx_str_t));
+    p = ngx_pnalloc(pool, sizeof("IPV6:") + o->addr.len + sizeof("65535"));
+
+    if (x == NULL || p == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (o->port) {
+        p = ngx_smtp_pass_identity_addr(p, &x[1], &o->addr);
+
+        x[2].data = p;
+        x[2].len = ngx_sprintf(p, "%ui", o->port) - p;
+
+        ngx_str_set(&x[6], "REMOTE");
+
+    } else {
+        ngx_str_set(&x[6], "LOCAL");
+    }
+
+    if (o->esmtp) {
+        ngx_str_set(&x[3], "ESMTP");
+
+    } else {
+        ngx_str_set(&x[3], "SMTP");
+    }
+
+    x[4] = o->helo;
+    x[5] = ps->txn->id;
+
+    ps->tx.xforward = x;
+
+    return NGX_OK;
+}
+
+
 /* Lengths first: no value can be taken for another one, or for two. */
 
 static ngx_int_t

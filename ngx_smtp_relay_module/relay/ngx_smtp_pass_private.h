@@ -207,6 +207,9 @@ void ngx_smtp_pass_spool(ngx_smtp_pass_t *ps);
  */
 ngx_int_t ngx_smtp_pass_identity(ngx_smtp_pass_t *ps);
 
+/* Sets ps->tx.xforward, if it is wanted.  NGX_OK, NGX_ERROR: no memory. */
+ngx_int_t ngx_smtp_pass_xforward(ngx_smtp_pass_t *ps);
+
 
 /* -- ngx_smtp_pass_body.c ------------------------------------------------ */
 

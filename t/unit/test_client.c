@@ -782,7 +782,8 @@ test_put_verdict(char *p, ngx_smtp_verdict_t *v)
     static const char  *names[] = {
         "connect", "greeting", "ehlo", "helo", "starttls", "tls",
         "xclient", "auth", "auth-user", "auth-password", "ready", "rset",
-        "mail", "rcpt", "data", "body", "eom", "dot", "quit", "closed"
+        "xforward", "mail", "rcpt", "data", "body", "eom", "dot", "quit",
+        "closed"
     };
 
     return p + sprintf(p, "%lu/%.*s/%s%s%s", v->code, (int) v->status.len,

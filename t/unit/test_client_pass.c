@@ -33,9 +33,9 @@ static char                  told[256];
 static void
 on_verdict(void *data, ngx_uint_t i, ngx_smtp_verdict_t *v)
 {
-    sprintf(told + strlen(told), "%u:%u/%u ", (unsigned) i,
+    sprintf(told + strlen(told), "%u:%u/%d ", (unsigned) i,
             (unsigned) v->code,
-            (unsigned) (v->stage - NGX_SMTP_CLIENT_ST_MAIL));
+            (int) v->stage - NGX_SMTP_CLIENT_ST_MAIL);
 }
 
 
@@ -87,6 +87,7 @@ hello(ngx_smtp_client_conf_t *conf, const char *ehlo)
 
     ngx_smtp_client_init(&cl, conf);
 
+    told[0] = '\0';
     memset(&tx, 0, sizeof(tx));
     memset(rcpts, 0, sizeof(rcpts));
 
@@ -236,6 +237,110 @@ test_xclient(void **unused)
 
 
 static void
+test_xforward(void **unused)
+{
+    char                    helo[256], ident[128];
+    ngx_str_t               x[NGX_SMTP_CLIENT_XFORWARD_N];
+    ngx_smtp_client_conf_t  conf;
+
+    memset(&conf, 0, sizeof(conf));
+    memset(x, 0, sizeof(x));
+
+    x[1] = shim_str("192.0.2.1");
+    x[2] = shim_str("25");
+    x[3] = shim_str("ESMTP");
+    x[4] = shim_str("a b");
+    x[5] = shim_str("id");
+    x[6] = shim_str("REMOTE");
+
+    /* in front of MAIL, two commands, in one group with it */
+
+    hello(&conf, "250-x\r\n250-PIPELINING\r\n"
+          "250 XFORWARD NAME ADDR PROTO HELO SOURCE PORT IDENT\r\n");
+
+    tx.xforward = x;
+    rcpt("one@to.test");
+    assert_int_equal(ngx_smtp_client_mail(&cl, &tx), NGX_SMTP_CLIENT_WAIT);
+    wrote("XFORWARD NAME=[UNAVAILABLE] ADDR=192.0.2.1 PORT=25\r\n"
+          "XFORWARD PROTO=ESMTP HELO=a+20b IDENT=id SOURCE=REMOTE\r\n"
+          "MAIL FROM:<a@b.test>\r\nRCPT TO:<one@to.test>\r\n");
+    assert_int_equal(feed("250 a\r\n250 b\r\n250 c\r\n450 d\r\n"),
+                     NGX_SMTP_CLIENT_MORE);
+    verdicts("0:450/1 ");
+
+    /* again behind RSET */
+
+    assert_int_equal(ngx_smtp_client_rset(&cl), NGX_SMTP_CLIENT_WAIT);
+    wrote("RSET\r\n");
+    assert_int_equal(feed("250 ok\r\n"), NGX_SMTP_CLIENT_DONE);
+    cl.rset = 1;
+    x[4] = shim_str("b");
+    assert_int_equal(ngx_smtp_client_mail(&cl, &tx), NGX_SMTP_CLIENT_WAIT);
+    wrote("RSET\r\nXFORWARD NAME=[UNAVAILABLE] ADDR=192.0.2.1 PORT=25\r\n"
+          "XFORWARD PROTO=ESMTP HELO=b IDENT=id SOURCE=REMOTE\r\n"
+          "MAIL FROM:<a@b.test>\r\nRCPT TO:<one@to.test>\r\n");
+
+    /* refused: not said again; the mail goes on */
+
+    assert_int_equal(feed("250 rset\r\n550 no\r\n550 no\r\n250 mail\r\n"),
+                     NGX_SMTP_CLIENT_WAIT);
+    verdicts("");
+    assert_int_equal(feed("550 rcpt\r\n"), NGX_SMTP_CLIENT_MORE);
+    verdicts("0:550/1 ");
+    (void) ngx_smtp_client_rset(&cl);
+    wrote("RSET\r\n");
+    (void) feed("250 ok\r\n");
+    (void) ngx_smtp_client_mail(&cl, &tx);
+    wrote("MAIL FROM:<a@b.test>\r\nRCPT TO:<one@to.test>\r\n");
+
+    /* one after the other; what is too long is not known */
+
+    memset(helo, '=', 100);
+    helo[100] = '\0';
+    memset(ident, 'i', 64);
+    ident[64] = '\0';
+
+    hello(&conf, "250-x\r\n250 XFORWARD HELO NAME IDENT NONSENSE\r\n");
+    tx.xforward = x;
+    x[0] = shim_str("name");
+    x[4] = shim_str(helo);
+    x[5] = shim_str(ident);
+    rcpt("one@to.test");
+    (void) ngx_smtp_client_mail(&cl, &tx);
+    wrote("XFORWARD NAME=name\r\n");
+    assert_int_equal(feed("250 ok\r\n"), NGX_SMTP_CLIENT_WAIT);
+    wrote("XFORWARD HELO=[UNAVAILABLE] "
+          "IDENT=iiiiiiiiiiiiiiiiiiiiiiiiiiiiiiii"
+          "iiiiiiiiiiiiiiiiiiiiiiiiiiiiiiii\r\n");
+    assert_int_equal(feed("250 ok\r\n"), NGX_SMTP_CLIENT_WAIT);
+    wrote("MAIL FROM:<a@b.test>\r\n");
+
+    /* no attribute of ours, no XFORWARD; and none if nobody wants it */
+
+    hello(&conf, "250-x\r\n250 XFORWARD NONSENSE\r\n");
+    tx.xforward = x;
+    rcpt("one@to.test");
+    (void) ngx_smtp_client_mail(&cl, &tx);
+    wrote("MAIL FROM:<a@b.test>\r\n");
+
+    hello(&conf, "250-x\r\n250 XFORWARD ADDR\r\n");
+    rcpt("one@to.test");
+    (void) ngx_smtp_client_mail(&cl, &tx);
+    wrote("MAIL FROM:<a@b.test>\r\n");
+
+    /* 354 to it is nonsense */
+
+    hello(&conf, "250-x\r\n250 XFORWARD ADDR\r\n");
+    tx.xforward = x;
+    rcpt("one@to.test");
+    (void) ngx_smtp_client_mail(&cl, &tx);
+    wrote("XFORWARD ADDR=192.0.2.1\r\n");
+    assert_int_equal(feed("354 go\r\n"), NGX_SMTP_CLIENT_CLOSE);
+    verdicts("0:451/-1 ");
+}
+
+
+static void
 test_auth(void **unused)
 {
     ngx_smtp_client_conf_t  conf;
@@ -287,6 +392,7 @@ main(void)
         cmocka_unit_test(test_rset),
         cmocka_unit_test(test_unasked),
         cmocka_unit_test(test_xclient),
+        cmocka_unit_test(test_xforward),
         cmocka_unit_test(test_auth)
     };
 

@@ -116,41 +116,44 @@ static test_caps_t  test_caps_rows[] = {
         "CHUNKING" },
       { NGX_SMTP_CAP_PIPELINING|NGX_SMTP_CAP_SIZE|NGX_SMTP_CAP_8BITMIME
         |NGX_SMTP_CAP_SMTPUTF8|NGX_SMTP_CAP_STARTTLS|NGX_SMTP_CAP_DSN
-        |NGX_SMTP_CAP_CHUNKING, 0, 0, 1000, 0, 0 } },
+        |NGX_SMTP_CAP_CHUNKING, 0, 0, 1000, 0, 0, 0 } },
 
     { { "enhancedstatuscodes", "RequireTLS", "BINARYMIME", "VRFY", "X-FOO a",
         "", " " },
       { NGX_SMTP_CAP_STATUSCODES|NGX_SMTP_CAP_REQUIRETLS
-        |NGX_SMTP_CAP_BINARYMIME, 0, 0, 0, 0, 0 } },
+        |NGX_SMTP_CAP_BINARYMIME, 0, 0, 0, 0, 0, 0 } },
 
-    { { "SIZE" }, { NGX_SMTP_CAP_SIZE, 0, 0, 0, 0, 0 } },
-    { { "SIZE 0" }, { NGX_SMTP_CAP_SIZE, 0, 0, 0, 0, 0 } },
-    { { "SIZE -1" }, { NGX_SMTP_CAP_SIZE, 0, 0, 0, 0, 0 } },
-    { { "SIZE 1x" }, { NGX_SMTP_CAP_SIZE, 0, 0, 0, 0, 0 } },
+    { { "SIZE" }, { NGX_SMTP_CAP_SIZE, 0, 0, 0, 0, 0, 0 } },
+    { { "SIZE 0" }, { NGX_SMTP_CAP_SIZE, 0, 0, 0, 0, 0, 0 } },
+    { { "SIZE -1" }, { NGX_SMTP_CAP_SIZE, 0, 0, 0, 0, 0, 0 } },
+    { { "SIZE 1x" }, { NGX_SMTP_CAP_SIZE, 0, 0, 0, 0, 0, 0 } },
     { { "SIZE 9223372036854775807" },
-      { NGX_SMTP_CAP_SIZE, 0, 0, NGX_MAX_OFF_T_VALUE, 0, 0 } },
+      { NGX_SMTP_CAP_SIZE, 0, 0, NGX_MAX_OFF_T_VALUE, 0, 0, 0 } },
     { { "SIZE 9223372036854775808" },
-      { NGX_SMTP_CAP_SIZE, 0, 0, 0, 0, 0 } },
+      { NGX_SMTP_CAP_SIZE, 0, 0, 0, 0, 0, 0 } },
 
     { { "AUTH PLAIN LOGIN GSSAPI" },
       { NGX_SMTP_CAP_AUTH,
-        NGX_SMTP_CAP_AUTH_PLAIN|NGX_SMTP_CAP_AUTH_LOGIN, 0, 0, 0, 0 } },
+        NGX_SMTP_CAP_AUTH_PLAIN|NGX_SMTP_CAP_AUTH_LOGIN, 0, 0, 0, 0, 0 } },
     { { "AUTH=login SCRAM-SHA-256", "AUTH external" },
       { NGX_SMTP_CAP_AUTH,
         NGX_SMTP_CAP_AUTH_LOGIN|NGX_SMTP_CAP_AUTH_SCRAM
-        |NGX_SMTP_CAP_AUTH_EXTERNAL, 0, 0, 0, 0 } },
-    { { "AUTH" }, { NGX_SMTP_CAP_AUTH, 0, 0, 0, 0, 0 } },
-    { { "AUTHX PLAIN" }, { 0, 0, 0, 0, 0, 0 } },
+        |NGX_SMTP_CAP_AUTH_EXTERNAL, 0, 0, 0, 0, 0 } },
+    { { "AUTH" }, { NGX_SMTP_CAP_AUTH, 0, 0, 0, 0, 0, 0 } },
+    { { "AUTHX PLAIN" }, { 0, 0, 0, 0, 0, 0, 0 } },
 
     { { "XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT X" },
-      { NGX_SMTP_CAP_XCLIENT, 0, 0xff, 0, 0, 0 } },
+      { NGX_SMTP_CAP_XCLIENT, 0, 0xff, 0, 0, 0, 0 } },
+
+    { { "XFORWARD NAME addr PORT PROTO HELO IDENT SOURCE", "XFORWARD X" },
+      { NGX_SMTP_CAP_XFORWARD, 0, 0, 0, 0, 0, 0x7f } },
 
     { { "LIMITS RCPTMAX=20 MAILMAX=5 RCPTDOMAINMAX=1" },
-      { NGX_SMTP_CAP_LIMITS, 0, 0, 0, 5, 20 } },
+      { NGX_SMTP_CAP_LIMITS, 0, 0, 0, 5, 20, 0 } },
     { { "LIMITS RCPTMAX=0 MAILMAX=" },
-      { NGX_SMTP_CAP_LIMITS, 0, 0, 0, 0, 0 } },
+      { NGX_SMTP_CAP_LIMITS, 0, 0, 0, 0, 0, 0 } },
     { { "LIMITS RCPTMAX=1000000 MAILMAX=-3" },
-      { NGX_SMTP_CAP_LIMITS, 0, 0, 0, 0, 0 } }
+      { NGX_SMTP_CAP_LIMITS, 0, 0, 0, 0, 0, 0 } }
 };
 
 
@@ -332,7 +335,8 @@ test_caps(void **state)
             || caps.xclient != t->caps.xclient
             || caps.size != t->caps.size
             || caps.mailmax != t->caps.mailmax
-            || caps.rcptmax != t->caps.rcptmax)
+            || caps.rcptmax != t->caps.rcptmax
+            || caps.xforward != t->caps.xforward)
         {
             fail_msg("\"%s\": %lx %lx %lx %lld %lu %lu", t->lines[0],
                      caps.flags, caps.auth, caps.xclient,
