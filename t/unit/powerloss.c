@@ -45,6 +45,7 @@ static void power_table(void);
 
 
 power_fault_t            power_fault;
+ngx_uint_t               power_all;
 ngx_uint_t               power_no_tmpfile;
 ngx_uint_t               power_dead_at;
 void                   (*power_hook)(ngx_uint_t n);
@@ -99,6 +100,7 @@ power_record(power_op_e op, const char *call, ngx_uint_t file)
     p->call = call;
     p->file = file;
     p->durable = POWER_NEVER;
+    p->number = power_fault.calls;
     p->time = ngx_current_msec;
 
     return p;
@@ -213,6 +215,13 @@ power_name(ngx_uint_t n)
              p->name2 ? " from " : "", p->name2 ? power_dirs[p->dir] : "");
 
     return text;
+}
+
+
+ngx_uint_t
+power_number(ngx_uint_t n)
+{
+    return power_ops[n].number;
 }
 
 
@@ -536,6 +545,13 @@ power_fails(const char *call, ngx_uint_t file)
         return 1;
     }
 
+    if (power_all && file != POWER_NEVER && strcmp(call, "pwritev") != 0
+        && strcmp(call, "fsync") != 0 && strcmp(call, "fdatasync") != 0
+        && strcmp(call, "ftruncate") != 0)
+    {
+        (void) power_record(power_op_other, call, file);
+    }
+
     if (f->at == 0 || f->calls < f->at || f->hits >= f->times) {
         return 0;
     }
@@ -641,6 +657,10 @@ power_openat(int dir, const char *name, int flags, mode_t mode)
 static int
 power_close(int fd)
 {
+    if (power_file(fd) != POWER_NEVER) {
+        (void) power_fails("close", power_file(fd));
+    }
+
     if (fd >= 0 && fd < POWER_FDS) {
         power_fds[fd].used = 0;
     }

@@ -76,6 +76,9 @@ extern power_fault_t  power_fault;
 /* the next call of that name on a file whose name contains part fails */
 void power_fail(const char *call, const char *part, int err);
 
+/* calls that change nothing are in the trace as well, but openat() */
+extern ngx_uint_t     power_all;
+
 /* there is no O_TMPFILE on this disk */
 extern ngx_uint_t     power_no_tmpfile;
 
@@ -106,6 +109,8 @@ void power_free(void);
 ngx_uint_t power_calls(void);
 /* what the n-th was (from 0), for messages and tables: "pwritev .data" */
 const char *power_name(ngx_uint_t n);
+/* which of all kinds of calls the n-th was: for power_fault.at */
+ngx_uint_t power_number(ngx_uint_t n);
 /* when the n-th was made: ngx_current_msec; behind the last one: of now */
 ngx_msec_t power_time(ngx_uint_t n);
 

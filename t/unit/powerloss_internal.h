@@ -28,7 +28,8 @@ typedef enum {
     power_op_delete,
     power_op_rename,
     power_op_sync,
-    power_op_failed             /* a sync */
+    power_op_failed,            /* a sync */
+    power_op_other              /* changes nothing; with power_all */
 } power_op_e;
 
 
@@ -46,6 +47,7 @@ typedef struct {
     ngx_uint_t          durable;    /* index of the sync that made it so */
     ngx_uint_t          doomed;     /* a sync failed: no later one does */
     ngx_uint_t          is_dir;     /* a sync of a folder */
+    ngx_uint_t          number;     /* among calls of all kinds */
     ngx_msec_t          time;
 } power_op_t;
 
