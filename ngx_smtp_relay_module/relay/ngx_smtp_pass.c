@@ -108,6 +108,7 @@ ngx_smtp_pass_rcpt(ngx_smtp_transaction_t *txn, ngx_smtp_rcpt_t *rcpt)
     }
 
     if (ngx_smtp_pass_add(ps, rcpt) != NGX_OK) {
+        ngx_smtp_pass_unresolve(ps);
         return ngx_smtp_pass_refuse(txn, NGX_SMTP_REPLY_INTERNAL);
     }
 
@@ -121,7 +122,7 @@ ngx_smtp_pass_rcpt(ngx_smtp_transaction_t *txn, ngx_smtp_rcpt_t *rcpt)
     } else if (rc == NGX_ERROR) {
         ngx_smtp_pass_give_up(ps, NGX_SMTP_PASS_ERROR);
 
-    } else {
+    } else if (rc == NGX_OK) {
         ngx_smtp_pass_go(ps, NGX_SMTP_PASS_RCPT);
     }
 
@@ -219,6 +220,7 @@ ngx_smtp_pass_abort(ngx_smtp_transaction_t *txn)
         }
 
         ngx_smtp_pass_unpick(ps, 0);
+        ngx_smtp_pass_unresolve(ps);
 
         if (ps->timer.timer_set) {
             ngx_del_timer(&ps->timer);

@@ -10,6 +10,7 @@
  * (core/ngx_smtp_transaction.h has the contract of a sink).
  *
  * ngx_smtp_pass.c        the sink: what the client asks, what it is answered
+ * ngx_smtp_pass_target.c which value smtp_pass has, and its addresses
  * ngx_smtp_pass_next.c   which server, which one next, when the spool
  * ngx_smtp_pass_body.c   the message on its way out
  * ngx_smtp_pass_keep.c   the copy of a message that does not fit the buffer

@@ -26,137 +26,11 @@
 #include "ngx_smtp_pass_private.h"
 
 
-static ngx_int_t ngx_smtp_pass_resolve(ngx_smtp_pass_t *ps, ngx_str_t *value);
 static ngx_int_t ngx_smtp_pass_pick(ngx_smtp_pass_t *ps);
 static ngx_int_t ngx_smtp_pass_balance(ngx_smtp_pass_t *ps);
 static ngx_int_t ngx_smtp_pass_get(ngx_smtp_pass_t *ps,
     ngx_peer_connection_t *pc);
 static void ngx_smtp_pass_connect(ngx_smtp_pass_t *ps, ngx_uint_t fresh);
-
-
-ngx_int_t
-ngx_smtp_pass_target(ngx_smtp_pass_t *ps, ngx_smtp_rcpt_t *rcpt)
-{
-    ngx_str_t                value;
-    ngx_smtp_pass_conf_t    *conf;
-    ngx_stream_session_t    *s;
-    ngx_smtp_transaction_t  *txn;
-
-    conf = ps->conf;
-    txn = ps->txn;
-
-    if (conf->value == NULL) {
-        ps->upstream = conf->upstream;
-        ps->host = conf->host;
-
-        return NGX_OK;
-    }
-
-    s = txn->eval(txn, txn->pool, rcpt);
-
-    if (s == NULL
-        || ngx_stream_complex_value(s, conf->value, &value) != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    if (ps->value.data) {
-
-        if (ps->value.len == value.len
-            && ngx_memcmp(ps->value.data, value.data, value.len) == 0)
-        {
-            return (ps->upstream || ps->addr) ? NGX_OK : NGX_ERROR;
-        }
-
-        if (ps->naccepted) {
-            return NGX_DECLINED;
-        }
-
-        /* nobody was promised anything yet: it may go elsewhere */
-
-        if (ps->conn) {
-            ngx_smtp_pass_conn_release(ps->conn);
-        }
-
-        ngx_smtp_pass_unpick(ps, 0);
-
-        ps->eval = NULL;
-        ps->mail_refused = 0;
-        ps->doomed = 0;
-    }
-
-    ps->value.len = value.len;
-    ps->value.data = ngx_pnalloc(txn->pool, value.len + 1);
-
-    if (ps->value.data == NULL) {
-        return NGX_ERROR;
-    }
-
-    ngx_memcpy(ps->value.data, value.data, value.len);
-
-    ps->upstream = NULL;
-    ps->addr = NULL;
-    ps->addr_used = 0;
-    ps->who.key.data = NULL;
-
-    if (ngx_smtp_pass_resolve(ps, &ps->value) != NGX_OK) {
-        ngx_log_error(NGX_LOG_ERR, txn->log, 0,
-                      "\"%V\" of \"smtp_pass %V\" is neither the name of an "
-                      "upstream{} nor an address with a port",
-                      &ps->value, &conf->target);
-        return NGX_ERROR;
-    }
-
-    return NGX_OK;
-}
-
-
-/* An upstream{} by its name, or an address; host names are not resolved. */
-
-static ngx_int_t
-ngx_smtp_pass_resolve(ngx_smtp_pass_t *ps, ngx_str_t *value)
-{
-    ngx_url_t                         u;
-    ngx_uint_t                        i;
-    ngx_stream_upstream_srv_conf_t  **uscf;
-    ngx_stream_upstream_main_conf_t  *umcf;
-
-    if (value->len == 0) {
-        return NGX_ERROR;
-    }
-
-    umcf = ngx_stream_cycle_get_module_main_conf(ngx_cycle,
-                                                 ngx_stream_upstream_module);
-    uscf = umcf->upstreams.elts;
-
-    for (i = 0; i < umcf->upstreams.nelts; i++) {
-
-        if (uscf[i]->port == 0 && uscf[i]->host.len == value->len
-            && ngx_strncasecmp(uscf[i]->host.data, value->data, value->len)
-               == 0)
-        {
-            ps->upstream = uscf[i];
-            ps->host = uscf[i]->host;
-            return NGX_OK;
-        }
-    }
-
-    ngx_memzero(&u, sizeof(ngx_url_t));
-
-    u.url = *value;
-    u.no_resolve = 1;
-
-    if (ngx_parse_url(ps->txn->pool, &u) != NGX_OK || u.naddrs == 0
-        || (u.no_port && u.family != AF_UNIX))
-    {
-        return NGX_ERROR;
-    }
-
-    ps->addr = &u.addrs[0];
-    ps->host = u.host;
-
-    return NGX_OK;
-}
 
 
 void
@@ -211,21 +85,25 @@ ngx_smtp_pass_connect(ngx_smtp_pass_t *ps, ngx_uint_t fresh)
 static ngx_int_t
 ngx_smtp_pass_pick(ngx_smtp_pass_t *ps)
 {
+    ngx_addr_t  *addr;
+
     if (ps->started == 0) {
         ps->started = ngx_current_msec ? ngx_current_msec : 1;
     }
 
-    if (ps->addr) {
+    if (ps->addrs) {
 
-        if (ps->addr_used) {
+        if (ps->addr == ps->naddrs
+            || (ps->conf->next_tries && ps->addr == ps->conf->next_tries))
+        {
             return NGX_DECLINED;
         }
 
-        ps->addr_used = 1;
+        addr = &ps->addrs[ps->addr++];
 
-        ps->sockaddr = ps->addr->sockaddr;
-        ps->socklen = ps->addr->socklen;
-        ps->name = ps->addr->name;
+        ps->sockaddr = addr->sockaddr;
+        ps->socklen = addr->socklen;
+        ps->name = addr->name;
 
     } else if (ngx_smtp_pass_balance(ps) != NGX_OK) {
         return NGX_DECLINED;
@@ -349,7 +227,7 @@ ngx_smtp_pass_alive(ngx_smtp_pass_t *ps)
 {
     ngx_stream_upstream_t  *u;
 
-    if (!ps->picked || ps->addr || ps->eval == NULL) {
+    if (!ps->picked || ps->addrs || ps->eval == NULL) {
         return;
     }
 
@@ -382,7 +260,7 @@ ngx_smtp_pass_unpick(ngx_smtp_pass_t *ps, ngx_uint_t state)
 
     ps->picked = 0;
 
-    if (ps->addr || ps->eval == NULL) {
+    if (ps->addrs || ps->eval == NULL) {
         return;
     }
 
@@ -512,7 +390,7 @@ ngx_smtp_pass_give_up(ngx_smtp_pass_t *ps, ngx_uint_t why)
         /* of the next recipient they may think differently */
 
         ps->eval = NULL;
-        ps->addr_used = 0;
+        ps->addr = 0;
 
         ngx_smtp_pass_answer_verdict(ps);
         return;

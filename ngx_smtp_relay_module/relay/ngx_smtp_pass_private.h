@@ -84,7 +84,11 @@ struct ngx_smtp_pass_s {
     ngx_str_t                  value;    /* of smtp_pass with variables */
     ngx_str_t                  host;     /* for TLS */
     ngx_stream_upstream_srv_conf_t  *upstream;
-    ngx_addr_t                *addr;     /* an address of value, or NULL */
+    ngx_addr_t                *addrs;    /* of value, or NULL */
+    ngx_uint_t                 naddrs;
+    ngx_uint_t                 addr;     /* the next of them */
+    in_port_t                  port;     /* of value, while its name is ... */
+    ngx_resolver_ctx_t        *resolving;    /* asked for, or NULL */
     ngx_stream_session_t      *eval;     /* the balancer's; NULL: not begun */
     struct sockaddr           *sockaddr; /* of the server: a copy */
     socklen_t                  socklen;
@@ -127,7 +131,7 @@ struct ngx_smtp_pass_s {
     unsigned                   answering:1;  /* by later, when temp is idle */
     unsigned                   spooling:1;   /* to the spool, likewise */
     unsigned                   freeing:1;    /* to be freed, likewise */
-    unsigned                   addr_used:1;
+    unsigned                   resolving_now:1;  /* in ngx_resolve_name() */
 };
 
 
@@ -156,13 +160,20 @@ ngx_int_t ngx_smtp_pass_more(ngx_smtp_pass_t *ps);
 ngx_int_t ngx_smtp_pass_done(ngx_smtp_pass_t *ps);
 
 
-/* -- ngx_smtp_pass_next.c ------------------------------------------------ */
+/* -- ngx_smtp_pass_target.c ---------------------------------------------- */
 
 /*
  * The value of smtp_pass for a recipient.  NGX_OK; NGX_DECLINED: it differs
- * from that of the transaction; NGX_ERROR: it is none (logged).
+ * from that of the transaction; NGX_ERROR: it is none (logged); NGX_AGAIN: its
+ * host is being resolved, the goal is gone on with, or given up, later.
  */
 ngx_int_t ngx_smtp_pass_target(ngx_smtp_pass_t *ps, ngx_smtp_rcpt_t *rcpt);
+
+/* Nobody waits for the address any more. */
+void ngx_smtp_pass_unresolve(ngx_smtp_pass_t *ps);
+
+
+/* -- ngx_smtp_pass_next.c ------------------------------------------------ */
 
 /* Gets a connection to the chosen server, or chooses one. */
 void ngx_smtp_pass_start(ngx_smtp_pass_t *ps);
