@@ -13,9 +13,10 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 
 use IO::Socket::INET;
+use Socket qw/ SOL_SOCKET SO_RCVBUF /;
 use Test::More;
 use Test::SMTPRelay;
-use Time::HiRes qw/ sleep /;
+use Time::HiRes qw/ sleep time /;
 
 my $t = Test::SMTPRelay->new();
 
@@ -84,6 +85,26 @@ sub hole {
     }
 }
 
+# takes a few octets now and then, for ever
+
+my $drip = IO::Socket::INET->new(Listen => 10, LocalAddr => '127.0.0.1')
+    or die $!;
+setsockopt $drip, SOL_SOCKET, SO_RCVBUF, pack 'l', 8192;
+$t->set(DRIP => $drip->sockport());
+$t->spawn_perl('drip', sub {
+    while (my $s = $drip->accept()) {
+        syswrite $s, "220 drip.test\r\n";
+        my ($in, $data) = ('', 0);
+
+        while (sysread $s, $in, 1024) {
+            sleep 0.05 if $data;
+            next if $data;
+            $data = 1 if $in =~ /^DATA/m;
+            syswrite $s, $data ? "354 go\r\n" : "250 ok\r\n" x $in =~ tr/\n//;
+        }
+    }
+});
+
 $t->set(GONE => "$dir/gone");
 
 $t->write_conf(<<'EOC')->run();
@@ -149,6 +170,13 @@ stream {
         smtp_pass  two;
         smtp_enqueue  q;
         smtp_pass_temp_path  %%GONE%%;
+    }
+
+    server {
+        listen  127.0.0.1:%%PORT_drip%%;
+        smtp_pass  127.0.0.1:%%DRIP%%;
+        smtp_pass_send_timeout  1500ms;
+        smtp_enqueue  q;
     }
 
     server {
@@ -292,6 +320,14 @@ for my $size (60000, 100000, 500000, 3000000) {
 
 $c = client('queue');
 $c->cmd('MAIL FROM:<toobig@from.test> SIZE=300000000');
+
+# a backend that reads, but not really
+
+my $started = time();
+send_big('drip', 'drip', qr/^250 2\.0\.0 Ok: queued as /,
+    'reads a byte now and then');
+note(sprintf 'reads a byte now and then: %.1f s', time() - $started);
+arrived($mx, 'drip', 'reads a byte now and then');
 
 # without a copy, or with one that cannot be written
 

@@ -123,8 +123,8 @@ struct ngx_smtp_peer_s {
 
 /*
  * A peer that is not connected, in a pool of its own; log is copied (file and
- * level; lines name the peer).  send_timeout: for output that the kernel does
- * not take.  NULL: no memory.
+ * level; lines name the peer).  send_timeout: until the kernel has taken all
+ * of the output that was flushed.  NULL: no memory.
  */
 ngx_smtp_peer_t *ngx_smtp_peer_create(ngx_log_t *log, ngx_msec_t send_timeout,
     ngx_smtp_peer_pt handler, void *data);

@@ -338,7 +338,14 @@ ngx_smtp_peer_send(ngx_smtp_peer_t *p)
 
     p->blocked = 1;
 
-    ngx_add_timer(c->write, p->send_timeout);
+    /*
+     * All of it has that time: a peer that takes some octets now and then
+     * would keep its message for ever
+     */
+
+    if (!c->write->timer_set) {
+        ngx_add_timer(c->write, p->send_timeout);
+    }
 
     if (ngx_handle_write_event(c->write, 0) != NGX_OK) {
         return NGX_ERROR;

@@ -38,6 +38,7 @@ static ngx_int_t ngx_smtp_conn_body(ngx_smtp_talk_t *talk);
 static ngx_int_t ngx_smtp_conn_done(ngx_smtp_talk_t *talk);
 static ngx_int_t ngx_smtp_conn_sent(ngx_smtp_talk_t *talk);
 static ngx_int_t ngx_smtp_conn_next(ngx_smtp_conn_t *conn);
+static void ngx_smtp_conn_unready(ngx_smtp_conn_t *conn);
 static ngx_uint_t ngx_smtp_conn_worn(ngx_smtp_conn_t *conn);
 static void ngx_smtp_conn_idle(ngx_smtp_conn_t *conn, ngx_uint_t on);
 static ngx_int_t ngx_smtp_conn_quit(ngx_smtp_conn_t *conn);
@@ -128,7 +129,10 @@ ngx_smtp_conn_use(ngx_smtp_conn_t *conn, ngx_smtp_delivery_t *d)
 
     if (d->ready) {
         ngx_smtp_talk_action(&conn->talk, ngx_smtp_conn_mail(conn));
+        return;
     }
+
+    ngx_smtp_conn_unready(conn);
 }
 
 
@@ -404,15 +408,23 @@ ngx_smtp_conn_next(ngx_smtp_conn_t *conn)
     conn->reused = 1;
 
     if (!d->ready) {
-
-        /* while the envelope is read a word of the peer still counts */
-
-        ngx_smtp_peer_timeout(conn->peer, conn->route->conf->command_timeout);
-
+        ngx_smtp_conn_unready(conn);
         return NGX_DECLINED;
     }
 
     return ngx_smtp_conn_mail(conn);
+}
+
+
+/*
+ * The envelope is still being read: the time of an idle connection is over,
+ * and a word of the peer still counts.
+ */
+
+static void
+ngx_smtp_conn_unready(ngx_smtp_conn_t *conn)
+{
+    ngx_smtp_peer_timeout(conn->peer, conn->route->conf->command_timeout);
 }
 
 

@@ -24,6 +24,7 @@ ngx_uint_t             open_readers;
 ngx_uint_t             block_output;
 ngx_uint_t             not_ready;
 ngx_uint_t             timeouts_set;
+ngx_msec_t             last_timeout;
 ngx_uint_t             disk_full;
 ngx_smtp_reader_t     *waiting_reader;
 ngx_smtp_relay_t      *relay;
@@ -587,6 +588,7 @@ void
 ngx_smtp_peer_timeout(ngx_smtp_peer_t *p, ngx_msec_t timeout)
 {
     timeouts_set++;
+    last_timeout = timeout;
 }
 
 

@@ -67,6 +67,7 @@ extern ngx_uint_t             open_readers;
 extern ngx_uint_t             block_output;
 extern ngx_uint_t             not_ready;
 extern ngx_uint_t             timeouts_set;
+extern ngx_msec_t             last_timeout;
 extern ngx_uint_t             disk_full;
 extern ngx_smtp_reader_t     *waiting_reader;
 extern ngx_smtp_relay_t      *relay;

@@ -60,6 +60,7 @@ static void test_replaced_421(void **state);
 static void test_transactions(void **state);
 static void test_transactions_unknown(void **state);
 static void test_slow_reader(void **state);
+static void test_slow_reader_idle(void **state);
 static void test_blocked(void **state);
 static void test_leave(void **state);
 static void test_forget(void **state);
@@ -752,6 +753,35 @@ test_slow_reader(void **state)
 }
 
 
+/* an idle connection that is used waits for the envelope, not idly */
+
+static void
+test_slow_reader_idle(void **state)
+{
+    scene_submit("a@from.test", "x\r\n", 1, "b@to.test");
+    scene_settle();
+    scene_open_session(0, pipelining);
+    scene_say(0, "250 ok\r\n250 ok\r\n354 go\r\n");
+    scene_say(0, "250 ok\r\n");
+    scene_settle();
+    assert_int_equal(last_timeout, qcf.idle_timeout);
+    journal[0] = '\0';
+
+    slow_reader = 1;
+
+    scene_submit("a@from.test", "y\r\n", 1, "b@to.test");
+    scene_settle();
+    assert_int_equal(npeers, 1);
+    assert_int_equal(last_timeout, qcf.command_timeout);
+
+    waiting_reader->handler(waiting_reader, NGX_OK);
+    scene_settle();
+    scene_say(0, "250 ok\r\n250 ok\r\n354 go\r\n");
+    scene_say(0, "250 ok\r\n");
+    assert_journal("out+ r0=1/250 out- done");
+}
+
+
 static void
 test_blocked(void **state)
 {
@@ -1083,6 +1113,8 @@ main(void)
         cmocka_unit_test_setup_teardown(test_transactions_unknown,
                                         scene_setup, scene_teardown),
         cmocka_unit_test_setup_teardown(test_slow_reader, scene_setup,
+                                        scene_teardown),
+        cmocka_unit_test_setup_teardown(test_slow_reader_idle, scene_setup,
                                         scene_teardown),
         cmocka_unit_test_setup_teardown(test_blocked, scene_setup,
                                         scene_teardown),
