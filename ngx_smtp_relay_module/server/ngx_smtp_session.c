@@ -1047,50 +1047,6 @@ ngx_smtp_session_abandon(ngx_smtp_session_t *s, ngx_uint_t id)
 }
 
 
-void
-ngx_smtp_session_end_transaction(ngx_smtp_session_t *s)
-{
-    ngx_smtp_transaction_t  *txn;
-
-    txn = s->txn;
-
-    if (txn == NULL) {
-        return;
-    }
-
-    s->txn = NULL;
-    s->receive = NULL;
-
-    if (txn->committing && !s->answered) {
-
-        /* its fate is the sink's: it writes the log line too */
-
-        txn->aborted = 1;
-        txn->handler = NULL;
-        txn->sink->abort(txn);
-        return;
-    }
-
-    if (txn->committing) {
-
-        /* the answer came, but the client did not wait for it */
-
-        txn->accepted = (txn->rc == NGX_OK);
-        txn->refused = !txn->accepted;
-    }
-
-    ngx_smtp_session_log_transaction(s, txn);
-
-    if (txn->committing) {
-        ngx_smtp_transaction_free(txn);
-        return;
-    }
-
-    txn->aborted = 1;
-    txn->sink->abort(txn);
-}
-
-
 static void
 ngx_smtp_session_finalize(ngx_smtp_session_t *s, ngx_uint_t rc)
 {
