@@ -284,6 +284,30 @@ $c->check('RCPT TO:<b@example.net>', 250, 'rcpt');
 $c->send_raw("BDAT 12\r\nSubject: x\r\nBDAT 2\r\n\r\nBDAT 0 LAST\r\n");
 is(join(' ', map { ($c->read_reply())[0] } 1 .. 3), '250 250 250',
     'bdat in three chunks, pipelined');
+
+# more than one turn of the event loop has time for, from two at once
+
+{
+    my @crowd = map { $t->client('smtp') } 1, 2;
+    my $n = 1500;
+
+    for my $one (@crowd) {
+        $one->ehlo();
+        $one->check('MAIL FROM:<a@example.org>', 250, 'crowd: mail');
+        $one->check('RCPT TO:<b@example.net>', 250, 'crowd: rcpt');
+    }
+
+    $_->send_raw("BDAT 1\r\nx" x $n . "BDAT 0 LAST\r\n") for @crowd;
+
+    for my $one (@crowd) {
+        my %codes;
+
+        $codes{($one->read_reply())[0] // 'none'}++ for 0 .. $n;
+        is_deeply(\%codes, { 250 => $n + 1 }, 'crowd: each chunk has a reply');
+        $one->check('NOOP', 250, 'crowd: and no more');
+    }
+}
+
 $c->check('BDAT 99999999999999999999', qr/^5/, 'bdat size beyond 64 bits');
 ok($c->closed(), 'closed: nobody knows where the chunk ends');
 

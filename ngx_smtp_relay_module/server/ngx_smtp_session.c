@@ -33,7 +33,7 @@
 #define NGX_SMTP_OUT_RESERVE  4096
 
 /* reads before other connections get their turn */
-#define NGX_SMTP_TURN         16
+#define NGX_SMTP_READS        16
 
 
 static ngx_smtp_session_t *ngx_smtp_session_create(ngx_stream_session_t *st);
@@ -43,6 +43,7 @@ static void ngx_smtp_session_read(ngx_event_t *rev);
 static void ngx_smtp_session_write(ngx_event_t *wev);
 static void ngx_smtp_session_closing(ngx_smtp_session_t *s);
 static void ngx_smtp_session_run(ngx_smtp_session_t *s);
+static void ngx_smtp_session_turn(void *data);
 static void ngx_smtp_session_answer_awaited(ngx_smtp_session_t *s);
 static ssize_t ngx_smtp_session_recv(ngx_smtp_session_t *s, u_char *buf,
     size_t size);
@@ -206,6 +207,8 @@ ngx_smtp_session_create(ngx_stream_session_t *st)
 
     s->stream = st;
     s->connection = c;
+    s->turn.handler = ngx_smtp_session_turn;
+    s->turn.data = s;
 
     ngx_stream_set_ctx(st, s, ngx_smtp_relay_module);
 
@@ -404,6 +407,8 @@ ngx_smtp_session_run(ngx_smtp_session_t *s)
     c = s->connection;
     c->idle = 0;
 
+    ngx_smtp_turn_cancel(&s->turn);
+
     rc = ngx_smtp_session_flush(s);
 
     if (rc == NGX_ERROR) {
@@ -416,6 +421,20 @@ ngx_smtp_session_run(ngx_smtp_session_t *s)
     }
 
     if (rc == NGX_AGAIN || (s->waiting && !s->quit)) {
+        ngx_smtp_session_wait(s);
+        return;
+    }
+
+    /* before what is left over is copied for nothing */
+
+    if (ngx_smtp_turn_over() && !s->quit && !s->starttls) {
+
+        if (ngx_smtp_session_flush(s) == NGX_ERROR) {
+            ngx_smtp_session_finalize(s, NGX_STREAM_OK);
+            return;
+        }
+
+        ngx_smtp_turn_wait(&s->turn);
         ngx_smtp_session_wait(s);
         return;
     }
@@ -454,8 +473,10 @@ ngx_smtp_session_run(ngx_smtp_session_t *s)
             break;
         }
 
-        if (turn == NGX_SMTP_TURN) {
-            ngx_post_event(c->read, &ngx_posted_next_events);
+        if ((turn == NGX_SMTP_READS || ngx_smtp_turn_over())
+            && (rc == NGX_BUSY || c->read->ready))
+        {
+            ngx_smtp_turn_wait(&s->turn);
             break;
         }
 
@@ -511,10 +532,19 @@ ngx_smtp_session_run(ngx_smtp_session_t *s)
 
 
 static void
+ngx_smtp_session_turn(void *data)
+{
+    ngx_smtp_session_run(data);
+}
+
+
+static void
 ngx_smtp_session_answer_awaited(ngx_smtp_session_t *s)
 {
     s->answered = 0;
     s->waiting = 0;
+
+    ngx_smtp_turn_spend(NGX_SMTP_TURN_COMMAND);
 
     switch (s->awaited) {
 
@@ -555,6 +585,8 @@ ngx_smtp_session_recv(ngx_smtp_session_t *s, u_char *buf, size_t size)
 
     s->stream->received += n;
 
+    ngx_smtp_turn_spend(n + NGX_SMTP_TURN_COMMAND);
+
     if (s->state == NGX_SMTP_STATE_DATA || s->state == NGX_SMTP_STATE_CHUNK) {
         r = s->receive;
 
@@ -584,8 +616,8 @@ ngx_smtp_session_recv(ngx_smtp_session_t *s, u_char *buf, size_t size)
 
 /*
  * Uses as much of the input as it can.  NGX_OK, or NGX_AGAIN: more input is
- * needed; NGX_BUSY: the socket takes no more replies, an answer is awaited, or
- * the session is over.
+ * needed; NGX_BUSY: the socket takes no more replies, an answer is awaited,
+ * others have their turn, or the session is over.
  */
 
 static ngx_int_t
@@ -600,7 +632,7 @@ ngx_smtp_session_process(ngx_smtp_session_t *s, u_char **pos, u_char *last)
             return NGX_BUSY;
         }
 
-        if (s->waiting) {
+        if (s->waiting || ngx_smtp_turn_over()) {
             return NGX_BUSY;
         }
 
@@ -648,6 +680,8 @@ ngx_smtp_session_line(ngx_smtp_session_t *s, u_char **pos, u_char *last)
     if (rc == NGX_AGAIN) {
         return NGX_AGAIN;
     }
+
+    ngx_smtp_turn_spend(NGX_SMTP_TURN_COMMAND);
 
     /* each command has its own time; one that drips in does not prolong it */
 
@@ -1052,6 +1086,7 @@ ngx_smtp_session_finalize(ngx_smtp_session_t *s, ngx_uint_t rc)
 {
     ngx_smtp_out_last = ngx_smtp_out;
 
+    ngx_smtp_turn_cancel(&s->turn);
     ngx_smtp_session_end_transaction(s);
     ngx_smtp_session_auth_end(s);
 

@@ -34,6 +34,7 @@
 #include "ngx_smtp_data.h"
 #include "ngx_smtp_eval.h"
 #include "ngx_smtp_line.h"
+#include "ngx_smtp_turn.h"
 #include "ngx_smtp_reply.h"
 #include "ngx_smtp_header.h"
 #include "ngx_smtp_sasl.h"
@@ -73,6 +74,8 @@ struct ngx_smtp_session_s {
 
     ngx_smtp_transaction_t   *txn;
     ngx_smtp_receive_t       *receive;
+
+    ngx_smtp_turn_t           turn;       /* waits for it with more to do */
 
     ngx_smtp_rules_t          rules;
     ngx_smtp_line_t           line;

@@ -58,7 +58,7 @@
 #define NGX_SMTP_STORE_STOP         500     /* at exit: time for sealing */
 #define NGX_SMTP_STORE_SLICE        2       /* of the event loop */
 
-#define NGX_SMTP_BATCH_MESSAGES     512
+#define NGX_SMTP_BATCH_MESSAGES     256
 #define NGX_SMTP_BATCH_BYTES        (8 * 1024 * 1024)
 #define NGX_SMTP_LOOK_MAX           16      /* segments taken by a look */
 #define NGX_SMTP_SEGMENT_SIZE       (64 * 1024 * 1024)
