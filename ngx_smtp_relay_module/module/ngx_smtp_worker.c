@@ -220,6 +220,8 @@ ngx_smtp_worker_usage(ngx_cycle_t *cycle, ngx_smtp_main_conf_t *smcf)
 
     for (i = 0; i < smcf->stores.nelts; i++) {
 
+        sc[i]->struck = ngx_smtp_zone_struck;
+        sc[i]->acquit = ngx_smtp_zone_acquit;
         sc[i]->commits = &ngx_smtp_slot->counts[NGX_SMTP_COUNT_COMMITS];
 
         sc[i]->usage = ngx_palloc(cycle->pool, (sc[i]->queues.nelts + 1)
@@ -292,6 +294,10 @@ ngx_smtp_worker_leave(ngx_event_t *rev)
     ngx_smtp_worker_unwatch();
 
     ngx_smtp_worker_health_stop(smcf);
+    /* who is killed because it stays too long did not die of its mail */
+
+    ngx_smtp_works_set(NULL);
+
     ngx_smtp_relay_leave(ngx_smtp_worker_relay);
 
     sc = smcf->stores.elts;

@@ -247,6 +247,8 @@ ngx_smtp_zone_init_worker(ngx_shm_zone_t *shm_zone, ngx_log_t *log)
 
     ngx_smtp_slot = slot;
     ngx_smtp_slot_zone = zone;
+
+    ngx_smtp_works_set(slot->works);
 }
 
 
@@ -256,6 +258,7 @@ ngx_smtp_zone_exit_worker(void)
     ngx_smtp_zone_t  *zone;
 
     ngx_smtp_zone_usage_exit();
+    ngx_smtp_works_set(NULL);
 
     zone = ngx_smtp_slot_zone;
 
@@ -356,6 +359,7 @@ ngx_smtp_zone_fold_locked(ngx_smtp_zone_t *zone, ngx_smtp_slot_t *slot)
     }
 
     ngx_smtp_zone_usage_free_locked(zone, slot);
+    ngx_smtp_zone_left_locked(zone->sh, slot);
 
     ngx_memzero(slot, sizeof(ngx_smtp_slot_t));
 }

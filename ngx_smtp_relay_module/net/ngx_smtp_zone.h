@@ -25,6 +25,7 @@
 #include <ngx_core.h>
 
 #include "ngx_smtp_usage.h"
+#include "ngx_smtp_work.h"
 
 
 #define NGX_SMTP_ZONE_DEFAULT_SIZE  (4 * 1024 * 1024)
@@ -85,6 +86,7 @@ typedef struct {
     ngx_smtp_usage_t   *usage;      /* in the zone, as long as the slot; NULL:
                                        the worker has no queues */
     ngx_uint_t          nusage;
+    ngx_smtp_work_t     works[NGX_SMTP_WORKS];  /* not of a private one */
     u_char              pad[64];
 } ngx_smtp_slot_t;
 
@@ -161,6 +163,19 @@ ngx_smtp_usage_t *ngx_smtp_zone_usage(ngx_str_t **names, ngx_uint_t n,
 
 void ngx_smtp_zone_usage_sum(ngx_smtp_usage_t *usage,
     ngx_atomic_uint_t *messages, ngx_atomic_uint_t *bytes);
+
+
+/* -- ngx_smtp_zone_strike.c ----------------------------------------------- */
+
+/*
+ * For who has just locked the segment of this id (NGX_SMTP_WORK_ID bytes).
+ * With struck: which messages dead workers were at; told once.  Without: how
+ * many workers died while they read it.
+ */
+ngx_uint_t ngx_smtp_zone_struck(u_char *id, ngx_smtp_struck_t *struck);
+
+/* The segment was read, and nobody died. */
+void ngx_smtp_zone_acquit(u_char *id);
 
 
 /* -- ngx_smtp_zone.c, again ----------------------------------------------- */

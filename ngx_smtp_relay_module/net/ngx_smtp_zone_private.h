@@ -20,6 +20,8 @@
 
 
 #define NGX_SMTP_ZONE_HASHING       64
+#define NGX_SMTP_ZONE_LEFT          64
+#define NGX_SMTP_ZONE_SUSPECTS      16
 
 
 typedef struct {
@@ -45,6 +47,13 @@ typedef struct {
 } ngx_smtp_zone_hashing_t;
 
 
+/* a segment that workers died of while they read it */
+typedef struct {
+    u_char                   id[NGX_SMTP_WORK_ID];
+    ngx_uint_t               strikes;       /* 0: free */
+} ngx_smtp_zone_suspect_t;
+
+
 typedef struct {
     u_char                   key[NGX_SMTP_ZONE_KEY_LEN];
     ngx_atomic_uint_t        generation;
@@ -57,6 +66,11 @@ typedef struct {
 
     ngx_uint_t               nbuckets;  /* a power of 2 */
     ngx_smtp_zone_login_t   *logins;    /* WAYS for each bucket */
+
+    ngx_uint_t               nleft;         /* ever put there */
+    ngx_smtp_work_t          left[NGX_SMTP_ZONE_LEFT];
+    ngx_uint_t               nsuspects;
+    ngx_smtp_zone_suspect_t  suspects[NGX_SMTP_ZONE_SUSPECTS];
 
     void                    *tables[NGX_SMTP_ZONE_TABLES];
 } ngx_smtp_zone_sh_t;
@@ -75,6 +89,9 @@ extern ngx_smtp_zone_t  *ngx_smtp_slot_zone;
 /* The slot's usage goes with its worker. */
 void ngx_smtp_zone_usage_free_locked(ngx_smtp_zone_t *zone,
     ngx_smtp_slot_t *slot);
+
+/* What its worker was at when it died. */
+void ngx_smtp_zone_left_locked(ngx_smtp_zone_sh_t *sh, ngx_smtp_slot_t *slot);
 
 /* Adds a live slot's usage to the gauges. */
 void ngx_smtp_zone_usage_gauges(ngx_smtp_slot_t *slot,

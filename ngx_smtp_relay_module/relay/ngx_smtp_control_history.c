@@ -34,7 +34,7 @@ static ngx_uint_t ngx_smtp_control_alike(ngx_smtp_result_t *a,
 
 static const char  *ngx_smtp_control_events[] = {
     "", "result", "deferred", "hold", "release", "report", "report_deferred",
-    "reported", "done", "unanswered", "wish"
+    "reported", "done", "unanswered", "wish", "strike"
 };
 
 
@@ -83,6 +83,10 @@ ngx_smtp_control_event(ngx_smtp_json_t *j, ngx_smtp_event_t *e)
     case NGX_SMTP_LOG_REPORT_DEFERRED:
     case NGX_SMTP_LOG_REPORTED:
         ngx_smtp_json_count(j, "report", e->report);
+        break;
+
+    case NGX_SMTP_LOG_STRIKE:
+        ngx_smtp_json_count(j, "strikes", e->attempts);
         break;
 
     case NGX_SMTP_LOG_WISH:

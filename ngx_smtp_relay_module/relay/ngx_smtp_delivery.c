@@ -105,6 +105,8 @@ ngx_smtp_delivery_start(ngx_smtp_route_t *route, ngx_smtp_message_t *m,
     m->data = d;
     m->busy = 1;
 
+    ngx_smtp_message_work(m);
+
     if (r) {
         r->busy = 1;
     }
@@ -309,6 +311,8 @@ ngx_smtp_delivery_read_handler(ngx_smtp_reader_t *r, ngx_int_t rc)
     conn = d->conn;
 
     d->reading = 0;
+
+    ngx_smtp_message_work(d->message);
 
     if (d->ready) {
 

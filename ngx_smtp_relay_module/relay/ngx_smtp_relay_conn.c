@@ -28,6 +28,7 @@
 #include "ngx_smtp_zone.h"
 
 
+static void ngx_smtp_conn_handler(ngx_smtp_peer_t *p, ngx_uint_t event);
 static void ngx_smtp_conn_connect(ngx_smtp_conn_t *conn);
 static void ngx_smtp_conn_client(ngx_smtp_conn_t *conn);
 static ngx_int_t ngx_smtp_conn_input(ngx_smtp_talk_t *talk,
@@ -76,7 +77,7 @@ ngx_smtp_conn_open(ngx_smtp_route_t *route, ngx_smtp_delivery_t *d)
     relay = route->relay;
 
     p = ngx_smtp_peer_create(relay->log, route->conf->send_timeout,
-                             ngx_smtp_talk_handler, NULL);
+                             ngx_smtp_conn_handler, NULL);
     if (p == NULL) {
         return NULL;
     }
@@ -115,6 +116,23 @@ ngx_smtp_conn_open(ngx_smtp_route_t *route, ngx_smtp_delivery_t *d)
     }
 
     return conn;
+}
+
+
+static void
+ngx_smtp_conn_handler(ngx_smtp_peer_t *p, ngx_uint_t event)
+{
+    ngx_smtp_talk_t  *talk;
+    ngx_smtp_conn_t  *conn;
+
+    talk = p->data;
+    conn = talk->data;
+
+    if (conn->delivery) {
+        ngx_smtp_message_work(conn->delivery->message);
+    }
+
+    ngx_smtp_talk_handler(p, event);
 }
 
 

@@ -32,6 +32,7 @@
 #define NGX_SMTP_SUMMARY_DELAY      4
 #define NGX_SMTP_SUMMARY_BOUNCE     8
 #define NGX_SMTP_SUMMARY_DELETE     16
+#define NGX_SMTP_SUMMARY_STRIKE     32      /* two bits */
 
 /* which parts follow number and time */
 #define NGX_SMTP_EVENT_HAS_REPORT   0x01
@@ -76,7 +77,9 @@ static const u_char  ngx_smtp_event_table[] = {
     /* SETTLE */
     NGX_SMTP_EVENT_HAS_ATTEMPTS|NGX_SMTP_EVENT_HAS_UNTIL,
     /* WISH */
-    NGX_SMTP_EVENT_HAS_KIND
+    NGX_SMTP_EVENT_HAS_KIND,
+    /* STRIKE */
+    NGX_SMTP_EVENT_HAS_ATTEMPTS|NGX_SMTP_EVENT_HAS_UNTIL
 };
 
 
@@ -354,7 +357,8 @@ ngx_smtp_summary_put(u_char *p, const ngx_smtp_summary_t *s)
                           | (s->wish == NGX_SMTP_WISH_BOUNCE
                              ? NGX_SMTP_SUMMARY_BOUNCE : 0)
                           | (s->wish == NGX_SMTP_WISH_DELETE
-                             ? NGX_SMTP_SUMMARY_DELETE : 0));
+                             ? NGX_SMTP_SUMMARY_DELETE : 0)
+                          | s->strikes * NGX_SMTP_SUMMARY_STRIKE);
     p = ngx_smtp_put64(p, (uint64_t) s->offset);
     p = ngx_smtp_put64(p, (uint64_t) s->size);
     p = ngx_smtp_put64(p, (uint64_t) s->received);
@@ -409,6 +413,7 @@ ngx_smtp_summary_get(const ngx_smtp_log_record_t *r, ngx_smtp_summary_t *s)
     s->wish = (flags & NGX_SMTP_SUMMARY_DELETE) ? NGX_SMTP_WISH_DELETE
               : (flags & NGX_SMTP_SUMMARY_BOUNCE) ? NGX_SMTP_WISH_BOUNCE
                                                   : NGX_SMTP_WISH_NONE;
+    s->strikes = flags / NGX_SMTP_SUMMARY_STRIKE & 3;
     s->offset = (off_t) ngx_smtp_get64(p + 24);
     s->size = (off_t) ngx_smtp_get64(p + 32);
     s->received = (time_t) ngx_smtp_get64(p + 40);
@@ -669,6 +674,7 @@ ngx_smtp_event_header_put(u_char *p, ngx_uint_t type, size_t length)
 
     case NGX_SMTP_LOG_SUMMARY:
     case NGX_SMTP_LOG_WISH:
+    case NGX_SMTP_LOG_STRIKE:
     case NGX_SMTP_LOG_ERRORS:
         *p++ = NGX_SMTP_POLICY_IGNORE;
         break;

@@ -37,6 +37,8 @@
 #define NGX_SMTP_LOG_DONE               8   /* the message is ended */
 #define NGX_SMTP_LOG_SETTLE             9   /* result unknown: not before */
 #define NGX_SMTP_LOG_WISH              10   /* what an operator wants */
+#define NGX_SMTP_LOG_STRIKE            11   /* a worker died of it: not before;
+                                               attempts: how many did */
 
 /* facts about the segment */
 #define NGX_SMTP_LOG_SUMMARY            16
@@ -51,6 +53,9 @@
 
 /* kept free: compaction */
 #define NGX_SMTP_LOG_COMPACTED          25
+
+/* a message of so many strikes is put on hold */
+#define NGX_SMTP_STRIKES                3
 
 /* what a reader does with a type it does not know: policy byte */
 #define NGX_SMTP_POLICY_IGNORE          0
@@ -68,7 +73,7 @@
 
 /* types of events of a message */
 #define ngx_smtp_event_known(type)                                            \
-    (((type) && (type) <= NGX_SMTP_LOG_WISH) || (type) == NGX_SMTP_LOG_MOVED)
+    (((type) && (type) <= NGX_SMTP_LOG_STRIKE) || (type) == NGX_SMTP_LOG_MOVED)
 
 
 /* any event of a message; a type uses what its comment names */
@@ -76,10 +81,12 @@ typedef struct {
     ngx_uint_t              type;       /* NGX_SMTP_LOG_* */
     uint32_t                number;     /* of the message */
     time_t                  time;       /* when it happened */
-    time_t                  until;      /* DEFERRED, SETTLE, REPORT*: due */
+    time_t                  until;      /* DEFERRED, SETTLE, STRIKE, REPORT*:
+                                           due */
     uint32_t                attempts;   /* made so far, this one included:
                                            RESULT, DEFERRED, SETTLE, REPORT,
-                                           REPORT_DEFERRED */
+                                           REPORT_DEFERRED; of STRIKE: the
+                                           strikes */
     uint32_t                report;     /* number of the report: REPORT* */
     ngx_uint_t              kind;       /* REPORT: NGX_SMTP_REPORT_*; WISH:
                                            NGX_SMTP_WISH_* */
@@ -116,6 +123,7 @@ typedef struct {
     unsigned                large:1;
     unsigned                delay_told:1;
     unsigned                wish:2;     /* NGX_SMTP_WISH_* */
+    unsigned                strikes:2;
 } ngx_smtp_summary_t;
 
 

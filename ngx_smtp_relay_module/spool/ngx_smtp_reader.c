@@ -59,6 +59,7 @@ typedef struct {
     ngx_uint_t               peek;      /* the message may be gone */
     ngx_uint_t               large;
 
+    ngx_uint_t               work;      /* our place, ngx_smtp_work.h */
     unsigned                 fields:1;  /* were given */
     unsigned                 waiting:1; /* the handler is to be called */
     unsigned                 rewound:1; /* what is being read is not wanted */
@@ -216,6 +217,8 @@ ngx_smtp_reader_post(ngx_smtp_reader_ctx_t *ctx)
 
     ctx->waiting = 1;
     ctx->segment->reading++;
+    ctx->work = ngx_smtp_work_reader(ctx->segment->file.header.id.bytes,
+                                     ctx->number);
 
     return NGX_AGAIN;
 }
@@ -485,6 +488,10 @@ ngx_smtp_reader_done(void *data)
     ngx_smtp_store_t  *store;
 
     store = ctx->store;
+
+    if (ctx->work) {
+        ngx_smtp_work_off(ctx->work);
+    }
 
     /* what waits for the segment to be at rest can go on */
 

@@ -70,6 +70,7 @@ struct ngx_smtp_recovered_s {
     unsigned                      done:1;   /* ended: skip it */
     unsigned                      delay_told:1;
     unsigned                      wish:2;
+    unsigned                      strikes:2;
 };
 
 /*

@@ -528,6 +528,7 @@ ngx_smtp_recovery_summary(ngx_smtp_recovery_ctx_t *r,
     m->attempts = (uint16_t) ngx_min(s.attempts, 0xffff);
     m->nreports = s.reports;
     m->hold = s.hold;
+    m->strikes = s.strikes;
     m->large = s.large;
     m->delay_told = s.delay_told;
     m->wish = s.wish;
@@ -676,11 +677,18 @@ ngx_smtp_recovery_apply(ngx_smtp_recovery_ctx_t *r, ngx_smtp_recovered_t *m,
     switch (e->type) {
 
     case NGX_SMTP_LOG_RESULT:
+        m->strikes = 0;
         m->attempts = (uint16_t) ngx_min(e->attempts, 0xffff);
         ngx_smtp_recovery_final(m, e);
         break;
 
+    case NGX_SMTP_LOG_STRIKE:
+        m->strikes = ngx_min(e->attempts, NGX_SMTP_STRIKES);
+        m->due_at = e->until;
+        break;
+
     case NGX_SMTP_LOG_DEFERRED:
+        m->strikes = 0;
 
         if (e->nresults) {
             m->error = ngx_smtp_errors_put(&r->recovery.errors,
@@ -700,9 +708,11 @@ ngx_smtp_recovery_apply(ngx_smtp_recovery_ctx_t *r, ngx_smtp_recovered_t *m,
 
     case NGX_SMTP_LOG_RELEASE:
         m->hold = 0;
+        m->strikes = 0;
         break;
 
     case NGX_SMTP_LOG_REPORT_DEFERRED:
+        m->strikes = 0;
         p = ngx_smtp_recovery_report_find(m, e->report);
 
         if (*p && (*p)->number == e->report) {
@@ -713,6 +723,7 @@ ngx_smtp_recovery_apply(ngx_smtp_recovery_ctx_t *r, ngx_smtp_recovered_t *m,
         break;
 
     case NGX_SMTP_LOG_REPORTED:
+        m->strikes = 0;
         p = ngx_smtp_recovery_report_find(m, e->report);
 
         if (*p && (*p)->number == e->report) {

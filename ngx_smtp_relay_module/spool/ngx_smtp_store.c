@@ -825,6 +825,7 @@ ngx_smtp_message_free(ngx_smtp_store_t *store, ngx_smtp_message_t *m)
     ngx_smtp_report_t  *r;
 
     if (m->segment) {
+        ngx_smtp_message_rest(m);
         ngx_smtp_message_count(m, -1);
     }
 

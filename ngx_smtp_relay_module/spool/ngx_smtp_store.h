@@ -29,6 +29,7 @@
 #include "ngx_smtp_envelope.h"
 #include "ngx_smtp_content.h"
 #include "ngx_smtp_usage.h"
+#include "ngx_smtp_work.h"
 
 
 #define NGX_SMTP_QUEUE_ID_LEN   40      /* room for a queue id as text */
@@ -152,6 +153,9 @@ struct ngx_smtp_message_s {
     unsigned                wish:2;     /* NGX_SMTP_WISH_*: what an operator
                                            wants when the attempt is over */
     unsigned                known:1;    /* the store's: was handed up */
+    unsigned                strikes:2;  /* the store's: workers that died of
+                                           it since an attempt came to its
+                                           end */
     unsigned                awaited:1;  /* the store's: was outstanding when
                                            the worker began to leave */
 };
@@ -193,6 +197,11 @@ typedef struct {
     ngx_smtp_usage_t      **usage;      /* of each queue, then of all names
                                            that are none of ours */
     ngx_atomic_t           *commits;    /* batches that were synced */
+
+    /* what dead workers were at: ngx_smtp_zone_struck() and its like; may be
+       NULL, both */
+    ngx_uint_t            (*struck)(u_char *id, ngx_smtp_struck_t *struck);
+    void                  (*acquit)(u_char *id);
 
     ngx_smtp_store_t       *store;      /* this worker's, at run time */
 } ngx_smtp_store_conf_t;
@@ -378,6 +387,14 @@ ngx_int_t ngx_smtp_message_error(ngx_smtp_message_t *m, ngx_str_t *text);
  */
 void ngx_smtp_message_outstanding(ngx_smtp_message_t *m, ngx_uint_t on,
     time_t until);
+
+/*
+ * The event loop works on this message from now on: if the worker dies, it is
+ * a suspect.  Until work on another one begins, or an attempt's result is
+ * recorded, or rest(): it is not worked on any more.
+ */
+void ngx_smtp_message_work(ngx_smtp_message_t *m);
+void ngx_smtp_message_rest(ngx_smtp_message_t *m);
 
 /*
  * May something be sent for this message now?  NGX_OK, or NGX_AGAIN while its

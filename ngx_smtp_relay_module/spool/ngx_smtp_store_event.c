@@ -46,6 +46,8 @@ ngx_smtp_store_results(ngx_smtp_message_t *m, ngx_smtp_result_t *results,
         m->due_at = due;
     }
 
+    ngx_smtp_strike_clear(m);
+
     ngx_smtp_event_init(&e, m, NGX_SMTP_LOG_DEFERRED, now);
 
     e.until = due;
@@ -345,6 +347,8 @@ ngx_smtp_store_report_deferred(ngx_smtp_report_t *r, time_t now, time_t due)
 
     r->due_at = due;
 
+    ngx_smtp_strike_clear(r->message);
+
     ngx_smtp_event_report(&e, r, NGX_SMTP_LOG_REPORT_DEFERRED, now);
     ngx_smtp_event_record(r->message->segment, &e);
 }
@@ -354,6 +358,8 @@ void
 ngx_smtp_store_reported(ngx_smtp_report_t *r, time_t now)
 {
     ngx_smtp_event_t  e;
+
+    ngx_smtp_strike_clear(r->message);
 
     ngx_smtp_event_report(&e, r, NGX_SMTP_LOG_REPORTED, now);
     ngx_smtp_event_record(r->message->segment, &e);
@@ -449,6 +455,10 @@ ngx_smtp_store_hold(ngx_smtp_message_t *m, ngx_uint_t hold, time_t now)
     m->hold = (hold != 0);
 
     ngx_smtp_message_count(m, 1);
+
+    if (!hold) {
+        m->strikes = 0;
+    }
 
     ngx_smtp_event_init(&e, m, hold ? NGX_SMTP_LOG_HOLD : NGX_SMTP_LOG_RELEASE,
                         now);
@@ -568,6 +578,7 @@ ngx_smtp_event_record(ngx_smtp_segment_t *seg, ngx_smtp_event_t *e)
     case NGX_SMTP_LOG_RELEASE:
     case NGX_SMTP_LOG_WISH:
     case NGX_SMTP_LOG_MOVED:
+    case NGX_SMTP_LOG_STRIKE:
         final = 0;
         break;
 

@@ -13,6 +13,7 @@
  *   ngx_smtp_store_event.c   what happens to messages; pending log records
  *   ngx_smtp_store_upkeep.c  all other file work, one task at a time
  *   ngx_smtp_store_own.c     found segments, insertion
+ *   ngx_smtp_store_strike.c  what workers died of
  *   ngx_smtp_store_leave.c   leaving, forgetting, summaries
  *   ngx_smtp_large.c         large bodies
  *   ngx_smtp_reader.c        reading back
@@ -68,6 +69,9 @@
 #define NGX_SMTP_SLICE_STEP         32
 #define NGX_SMTP_UNLINK_STEP        4       /* large bodies in one go */
 #define NGX_SMTP_MAX_ATTEMPTS       65535
+
+/* s; times the strikes, a second more for each further suspect */
+#define NGX_SMTP_STRIKE_PAUSE       2
 
 
 typedef struct ngx_smtp_cell_s   ngx_smtp_cell_t;
@@ -170,6 +174,7 @@ struct ngx_smtp_segment_s {
 
     ngx_smtp_recovery_t     *recovery;
     ngx_uint_t               cursor;    /* of insertion */
+    ngx_smtp_struck_t        struck;    /* messages of dead workers */
 
     /* what a seal says; copies, for the thread; one block */
     ngx_smtp_summary_t      *summaries;
@@ -496,6 +501,17 @@ void ngx_smtp_own_insert(ngx_smtp_segment_t *seg);
 ngx_uint_t ngx_smtp_own_insert_some(ngx_smtp_segment_t *seg);
 /* Gives a segment back as it was found. */
 void ngx_smtp_own_drop(ngx_smtp_segment_t *seg);
+
+
+/* ngx_smtp_store_strike.c */
+
+/* Before it is read: 1 when it must not be. */
+ngx_uint_t ngx_smtp_strike_segment(ngx_smtp_segment_t *seg);
+/* It was read: asks which of its messages are struck. */
+void ngx_smtp_strike_messages(ngx_smtp_segment_t *seg);
+/* Before it is handed up: if it is struck, records that, or holds it. */
+void ngx_smtp_strike_message(ngx_smtp_message_t *m);
+void ngx_smtp_strike_clear(ngx_smtp_message_t *m);
 
 
 /* ngx_smtp_store_leave.c */

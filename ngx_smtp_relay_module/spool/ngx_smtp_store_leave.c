@@ -382,6 +382,7 @@ ngx_smtp_own_summary(ngx_smtp_segment_t *seg, u_char *p,
     s->large = m->large;
     s->delay_told = m->delay_told;
     s->wish = m->wish;
+    s->strikes = m->strikes;
 
     for (q = ngx_queue_head(&m->reports);
          q != ngx_queue_sentinel(&m->reports);

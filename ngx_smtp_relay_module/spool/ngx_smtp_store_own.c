@@ -125,6 +125,7 @@ ngx_smtp_own_looked(ngx_smtp_store_t *store, ngx_smtp_look_t *look)
 {
     ngx_uint_t           i;
     ngx_smtp_segment_t  *seg;
+    ngx_smtp_shunned_t  *s;
 
     if (look->rc != NGX_OK) {
         if (!store->look_failed) {
@@ -157,6 +158,16 @@ ngx_smtp_own_looked(ngx_smtp_store_t *store, ngx_smtp_look_t *look)
 
         seg->file = look->files[i];
         seg->leaving = store->leaving;
+
+        if (ngx_smtp_strike_segment(seg)) {
+            s = ngx_smtp_own_shun(store, &seg->file.header.id, 0);
+
+            if (s) {
+                s->forever = 1;
+            }
+
+            ngx_smtp_own_drop(seg);
+        }
     }
 
     if (look->more) {
@@ -342,6 +353,8 @@ ngx_smtp_own_recovered(ngx_smtp_segment_t *seg, ngx_int_t rc,
     if (s) {
         *s = store->shunned[--store->nshunned];
     }
+
+    ngx_smtp_strike_messages(seg);
 
     ngx_smtp_own_notes(seg);
 
@@ -531,6 +544,7 @@ ngx_smtp_own_seal(ngx_smtp_segment_t *seg, time_t now)
         s->large = m->large;
         s->delay_told = m->delay_told;
         s->wish = m->wish;
+        s->strikes = m->strikes;
         s++;
 
         for (r = m->reports; r; r = r->next) {
@@ -728,6 +742,7 @@ ngx_smtp_own_insert_one(ngx_smtp_segment_t *seg, ngx_smtp_recovered_t *r)
     m->large = r->large;
     m->delay_told = r->delay_told;
     m->wish = r->wish;
+    m->strikes = r->strikes;
     m->error = r->error;
     m->unknown_queue = ngx_smtp_store_unknown(store, m->queue);
 
@@ -759,6 +774,10 @@ ngx_smtp_own_insert_one(ngx_smtp_segment_t *seg, ngx_smtp_recovered_t *r)
 
     if (ngx_smtp_store_done(m, ngx_time()) == NGX_OK) {
         return NGX_OK;
+    }
+
+    if (seg->struck.n) {
+        ngx_smtp_strike_message(m);
     }
 
     /* at exit the upper layer is gone already */

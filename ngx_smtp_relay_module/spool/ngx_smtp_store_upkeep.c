@@ -267,6 +267,11 @@ ngx_smtp_upkeep_prepare(ngx_smtp_upkeep_t *u)
 
         break;
 
+    case ngx_smtp_upkeep_recover:
+        ngx_smtp_work_on(NGX_SMTP_WORK_RECOVERY, seg->file.header.id.bytes,
+                         0);
+        break;
+
     case ngx_smtp_upkeep_look:
         if (ngx_smtp_upkeep_prepare_look(u) != NGX_OK) {
             return NGX_ERROR;
@@ -438,6 +443,8 @@ ngx_smtp_upkeep_cancel(ngx_smtp_upkeep_t *u)
 {
     ngx_free(u->bodies);
     ngx_free(u->look);
+
+    ngx_smtp_work_off(NGX_SMTP_WORK_RECOVERY);
 
     if (u->op == ngx_smtp_upkeep_create) {
         ngx_smtp_segment_free(u->segment);
@@ -640,6 +647,8 @@ ngx_smtp_upkeep_done(void *data)
     ngx_smtp_store_t  *store;
 
     store = u->store;
+
+    ngx_smtp_work_off(NGX_SMTP_WORK_RECOVERY);
 
     if (u->segment) {
         u->segment->busy = 0;

@@ -68,6 +68,11 @@ scene_note(const char *fmt, ...)
 
 /* -- the store ----------------------------------------------------------- */
 
+void
+ngx_smtp_message_work(ngx_smtp_message_t *m)
+{
+}
+
 
 void
 ngx_smtp_store_results(ngx_smtp_message_t *m, ngx_smtp_result_t *results,

@@ -103,7 +103,12 @@ test_events(void **state)
     ngx_smtp_result_t       results[3], read[3];
     ngx_smtp_log_record_t   r;
 
-    for (type = NGX_SMTP_LOG_RESULT; type <= NGX_SMTP_LOG_SETTLE; type++) {
+    for (type = NGX_SMTP_LOG_RESULT; type <= NGX_SMTP_LOG_STRIKE; type++) {
+
+        if (type == NGX_SMTP_LOG_WISH) {
+            continue;
+        }
+
         test_fill(&e, type, results, 3, 20);
         p = test_put(&e, &size);
 
@@ -112,7 +117,9 @@ test_events(void **state)
                          NGX_OK);
         assert_ptr_equal(next, p + size);
         assert_int_equal(r.type, type);
-        assert_int_equal(r.policy, NGX_SMTP_POLICY_REQUIRED);
+        assert_int_equal(r.policy, type == NGX_SMTP_LOG_STRIKE
+                                   ? NGX_SMTP_POLICY_IGNORE
+                                   : NGX_SMTP_POLICY_REQUIRED);
         assert_int_equal(r.sequence, 10);
         assert_int_equal(r.more, 0);
 
@@ -123,6 +130,7 @@ test_events(void **state)
         assert_int_equal(back.time, 1700000000);
 
         if (type == NGX_SMTP_LOG_DEFERRED || type == NGX_SMTP_LOG_SETTLE
+            || type == NGX_SMTP_LOG_STRIKE
             || type == NGX_SMTP_LOG_REPORT
             || type == NGX_SMTP_LOG_REPORT_DEFERRED)
         {
@@ -305,7 +313,12 @@ test_hostile(void **state)
 
     good = 0;
 
-    for (type = NGX_SMTP_LOG_RESULT; type <= NGX_SMTP_LOG_SETTLE; type++) {
+    for (type = NGX_SMTP_LOG_RESULT; type <= NGX_SMTP_LOG_STRIKE; type++) {
+
+        if (type == NGX_SMTP_LOG_WISH) {
+            continue;
+        }
+
         test_fill(&e, type, results, 3, 12);
         p = test_put(&e, &size);
 

@@ -9,6 +9,7 @@
  * workers one after the other: ngx_pid says which it is, the slots of the
  * others stay as they are.
  *
+ * sources: net/ngx_smtp_zone_strike.c core/ngx_smtp_work.c
  * sources: net/ngx_smtp_zone.c net/ngx_smtp_zone_usage.c
  * libs: -lcrypto
  */
@@ -176,6 +177,8 @@ worker(pid_t pid, const char *first, const char *second)
     ngx_str_t          name[2], *names[2];
     ngx_smtp_usage_t  *usage;
 
+    static ngx_smtp_work_t  works[NGX_SMTP_WORKS];
+
     name[0].data = (u_char *) first;
     name[0].len = strlen(first);
     name[1].data = (u_char *) second;
@@ -184,6 +187,9 @@ worker(pid_t pid, const char *first, const char *second)
     names[0] = &name[0];
     names[1] = &name[1];
 
+    /* the one before does not know that it is not the process any more */
+
+    ngx_smtp_works = works;
     ngx_pid = pid;
 
     ngx_smtp_zone_init_worker(&shm_zone, &log);
@@ -334,6 +340,108 @@ test_private(void **state)
 }
 
 
+/* what a worker was at when it died, for who has the segment now */
+
+static void
+test_struck(void **state)
+{
+    u_char             a[NGX_SMTP_WORK_ID] = "segment-a", b[] = "segment-b..";
+    ngx_smtp_struck_t  struck;
+
+    (void) worker(getppid(), "in", "out");
+
+    ngx_smtp_work_on(NGX_SMTP_WORK_LOOP, a, 7);
+    ngx_smtp_work_on(NGX_SMTP_WORK_RECOVERY, b, 0);
+    assert_int_equal(ngx_smtp_work_reader(a, 8), NGX_SMTP_WORK_READ);
+    assert_int_equal(ngx_smtp_work_reader(a, 9), NGX_SMTP_WORK_READ + 1);
+    ngx_smtp_work_off(NGX_SMTP_WORK_READ);
+
+    /* its own slot accuses nobody */
+
+    assert_int_equal(ngx_smtp_zone_struck(a, &struck), 0);
+    assert_int_equal(struck.n, 0);
+
+    (void) worker(getpid(), "in", "out");
+
+    assert_int_equal(ngx_smtp_zone_struck(a, NULL), 0);
+    assert_int_equal(ngx_smtp_zone_struck(b, &struck), 0);
+    assert_int_equal(struck.n, 0);
+
+    (void) ngx_smtp_zone_struck(a, &struck);
+    assert_int_equal(struck.n, 2);
+    assert_int_equal(struck.numbers[0], 7);
+    assert_int_equal(struck.numbers[1], 9);
+
+    /* told once */
+
+    (void) ngx_smtp_zone_struck(a, &struck);
+    assert_int_equal(struck.n, 0);
+
+    /* strikes of a segment add up, until it could be read */
+
+    assert_int_equal(ngx_smtp_zone_struck(b, NULL), 1);
+    assert_int_equal(ngx_smtp_zone_struck(b, NULL), 1);
+
+    ngx_smtp_work_on(NGX_SMTP_WORK_RECOVERY, b, 0);
+    (void) worker(getppid(), "in", "out");
+    assert_int_equal(ngx_smtp_zone_struck(b, NULL), 2);
+
+    ngx_smtp_zone_acquit(b);
+    assert_int_equal(ngx_smtp_zone_struck(b, NULL), 0);
+
+    /* one that leaves, or ends, was killed by nothing */
+
+    ngx_smtp_work_on(NGX_SMTP_WORK_LOOP, a, 7);
+    ngx_smtp_works_set(NULL);
+    ngx_smtp_work_on(NGX_SMTP_WORK_LOOP, a, 8);
+
+    (void) worker(getpid(), "in", "out");
+    ngx_smtp_work_on(NGX_SMTP_WORK_LOOP, a, 9);
+    ngx_smtp_zone_exit_worker();
+
+    (void) worker(getpid(), "in", "out");
+    (void) ngx_smtp_zone_struck(a, &struck);
+    assert_int_equal(struck.n, 0);
+
+    ngx_smtp_zone_exit_worker();
+}
+
+
+/* its slot was taken over before somebody had the segment */
+
+static void
+test_struck_left(void **state)
+{
+    int                status;
+    pid_t              pid;
+    u_char             a[NGX_SMTP_WORK_ID] = "segment-a";
+    ngx_smtp_struck_t  struck;
+
+    pid = fork();
+
+    if (pid == 0) {
+        _exit(0);
+    }
+
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+
+    (void) worker(pid, "in", "out");
+    ngx_smtp_work_on(NGX_SMTP_WORK_LOOP, a, 7);
+
+    (void) worker(getpid(), "in", "out");
+    ngx_smtp_work_on(NGX_SMTP_WORK_LOOP, a, 8);
+
+    (void) ngx_smtp_zone_struck(a, &struck);
+    assert_int_equal(struck.n, 1);
+    assert_int_equal(struck.numbers[0], 7);
+
+    (void) ngx_smtp_zone_struck(a, &struck);
+    assert_int_equal(struck.n, 0);
+
+    ngx_smtp_zone_exit_worker();
+}
+
+
 int
 main(void)
 {
@@ -344,6 +452,8 @@ main(void)
         test(test_sum),
         test(test_dead),
         test(test_private),
+        test(test_struck),
+        test(test_struck_left),
     };
 
     return shim_run(tests);
