@@ -115,6 +115,26 @@ refused("$pass smtp_pass_auth a b;",
 refused("$pass smtp_pass_auth a b; smtp_pass_ssl starttls;",
     qr/not verified/, 'a password for anybody');
 refused("$pass smtp_pass_auth a;", qr/must be "off"/, 'a user alone');
+refused("$pass smtp_pass_auth client;", qr/not verified/,
+    'those of clients for anybody');
+
+my $verified = "smtp_pass_ssl on; smtp_pass_ssl_verify on; "
+    . "smtp_pass_ssl_trusted_certificate $crt;";
+
+$t->write_file('accounts', 'a ' . crypt('a', '$6$rounds=1000$saltsalt$')
+    . "\n", 0600);
+
+refused("$pass $verified smtp_pass_auth client;",
+    qr/"smtp_pass_auth client" .* needs "smtp_auth" in .*:\d+$/m,
+    'logins of clients that have none');
+accepted("$pass $verified smtp_pass_auth client; smtp_auth plain; "
+    . 'smtp_accounts file=%%DIR%%/accounts; smtp_auth_plaintext on;',
+    'logins of clients');
+refused("$pass $verified smtp_pass_auth a b c;", qr/"c", must be "xoauth2"/,
+    'another mechanism');
+refused("$pass $verified smtp_pass_auth '' b;", qr/needs a user/, 'no user');
+accepted("$pass $verified smtp_pass_auth \$u \$p xoauth2;", 'by variable',
+    'map $smtp_mail_from $u { default a; } map $smtp_mail_from $p { }');
 accepted("$pass smtp_pass_auth a b; smtp_pass_ssl starttls; "
     . "smtp_pass_ssl_verify on; smtp_pass_ssl_trusted_certificate $crt;",
     'a password for one that is verified');

@@ -12,6 +12,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 
+use MIME::Base64;
 use Test::More;
 use Test::SMTPRelay;
 use Test::SMTPRelay::Status;
@@ -23,6 +24,8 @@ my %tests = ('quickstart' => sub { quickstart(@_) },
     'inbound-domains' => sub { inbound(@_) },
     'pass-submission' => sub { pass_submission(@_) },
     'pass-tenants' => sub { pass_tenants(@_) },
+    'pass-exchange' => sub { pass_exchange(@_) },
+    'pass-fallback' => sub { pass_fallback(@_) },
     'status' => sub { status(@_) });
 
 my @names = sort map { m!([^/]+)\.conf$! } glob "$root/conf-examples/*.conf";
@@ -51,6 +54,10 @@ for my $name (@names) {
     $t->write_file('recipients.map', "info\@example.org 1;\n");
     $t->write_file('redis-password.conf', "password \"secret\";\n");
     $t->write_file('exchange-ca.pem', slurp($t->dir() . '/test.crt'));
+
+    $t->write_file('exchange-users.map',
+        "example.com relay\@example.com; default '';\n");
+    $t->write_file('exchange-passwords.map', "example.com 'sec ret';\n");
 
     my $conf = localize($t, slurp("$root/conf-examples/$name.conf"));
 
@@ -252,6 +259,103 @@ sub pass_tenants {
     $c->quit();
 
     refused($t, '10_0_0_5_2525', 550, 'pass-tenants: not one of ours');
+}
+
+
+sub pass_exchange {
+    my ($t) = @_;
+
+    my @tls = $t->gen_cert('exchange', 'exchange.example.com');
+    $t->write_file('exchange-ca.pem', slurp($tls[0]));
+
+    my ($user, $password) = map { encode_base64($_, '') }
+        'relay@example.com', 'sec ret';
+
+    # what such a server says, and that it knows nothing else
+
+    my %replies = (
+        BANNER => "220 exchange.example.com Microsoft ESMTP MAIL Service "
+            . "ready at Mon, 2 Nov 2026 10:00:00 +0000",
+        AUTH => sub { $_[1] eq 'LOGIN' ? '334 VXNlcm5hbWU6'
+            : '504 5.7.4 Unrecognized authentication type' },
+        uc $user => '334 UGFzc3dvcmQ6',
+        uc $password => '235 2.7.0 Authentication successful',
+        MAIL => sub { (grep { /AUTH LOGIN/ } $_[0]->commands()) ? undef
+            : '530 5.7.57 Client not authenticated to send mail' },
+        DOT => '250 2.6.0 <a@b> [InternalId=1, Hostname=exchange] 1234 bytes '
+            . 'in 0.1, 12.3 KB/sec Queued mail for delivery',
+        XCLIENT => '500 5.3.3 Unrecognized command',
+    );
+
+    my $exchange = $t->sink('10_0_3_2_587', tls => [ @tls ],
+        ehlo => [ 'SIZE 37748736', 'PIPELINING', 'DSN', 'ENHANCEDSTATUSCODES',
+            'AUTH LOGIN', '8BITMIME', 'BINARYMIME', 'CHUNKING', 'SMTPUTF8' ],
+        replies => \%replies);
+
+    # for once we are one of the hosts that may send
+
+    $t->write_conf(localize($t,
+        slurp("$root/conf-examples/pass-exchange.conf"))
+        =~ s{10\.0\.0\.(?:0/8|5/32)}{127.0.0.1}gr);
+    $t->run();
+
+    refused($t, '10_0_0_5_25', 550, 'pass-exchange: not one of ours',
+        from => '127.0.0.2');
+    refused($t, '10_0_0_5_2525', 550, 'pass-exchange: nor this',
+        from => '127.0.0.2');
+
+    my $c = $t->client('10_0_0_5_25');
+
+    $c->cmd('EHLO client.example');
+    like(($c->send_message('alice@example.com', 'carol@example.net',
+        "Subject: example\r\n\r\ntext\r\n"))[1], qr/InternalId=1/,
+        'pass-exchange: passed, by the second server');
+
+    my @said = $exchange->commands();
+
+    is(join(' ', map { /^1 (\S+)/ } @said), "EHLO STARTTLS EHLO AUTH $user "
+        . "$password MAIL RCPT DATA", 'pass-exchange: LOGIN, under TLS');
+    is(($exchange->messages())[0]{tls}, 1, 'pass-exchange: TLS');
+
+    # away: the spool has it, and brings it once the server is back
+
+    $exchange->stop();
+    like(($c->send_message('alice@example.com', 'carol@example.net',
+        "Subject: later\r\n\r\ntext\r\n"))[1], qr/^2\.0\.0 Ok: queued as/,
+        'pass-exchange: spooled');
+    unlike($t->log(), qr/sec ret|$password/, 'pass-exchange: no password');
+}
+
+
+sub pass_fallback {
+    my ($t) = @_;
+
+    my $sink = $t->sink('10_0_0_12_25', ehlo => [ 'XFORWARD ADDR' ],
+        replies => { XFORWARD => '250 ok', RCPT => sub {
+            $_[1] =~ /later/ ? '450 4.2.0 greylisted' : undef } });
+
+    $t->run();
+
+    refused($t, 'p25', 550, 'pass-fallback');
+
+    my $c = $t->client('p25');
+
+    $c->cmd('EHLO client.example');
+    is(($c->send_message('carol@example.edu', 'info@example.com',
+        "Subject: example\r\n\r\ntext\r\n"))[1], '2.0.0 taken',
+        'pass-fallback: passed, by the server that is up');
+    ok((grep { $_ eq '1 XFORWARD ADDR=127.0.0.1' } $sink->commands()),
+        'pass-fallback: XFORWARD');
+    $c->cmd('MAIL FROM:<carol@example.edu>');
+    $c->check('RCPT TO:<later@example.com>', qr/^450 4\.2\.0 greylisted/,
+        'pass-fallback: their 4xx');
+    $c->cmd('RSET');
+
+    $sink->stop();
+
+    like(($c->send_message('carol@example.edu', 'info@example.com',
+        "Subject: example\r\n\r\ntext\r\n"))[1],
+        qr/^2\.0\.0 Ok: queued as/, 'pass-fallback: spooled');
 }
 
 

@@ -17,6 +17,9 @@
 #define NGX_SMTP_TRANSACTION_POOL  4096
 
 
+static void ngx_smtp_secret_wipe(void *data);
+
+
 ngx_smtp_transaction_t *
 ngx_smtp_transaction_create(ngx_log_t *log)
 {
@@ -65,4 +68,43 @@ ngx_smtp_transaction_free(ngx_smtp_transaction_t *txn)
     ngx_smtp_block_free(ngx_smtp_content_take(&txn->content));
 
     ngx_destroy_pool(txn->pool);
+}
+
+
+ngx_int_t
+ngx_smtp_secret_copy(ngx_pool_t *pool, ngx_str_t *dst, ngx_str_t *src)
+{
+    ngx_str_t           *secret;
+    ngx_pool_cleanup_t  *cln;
+
+    cln = ngx_pool_cleanup_add(pool, sizeof(ngx_str_t));
+    if (cln == NULL) {
+        return NGX_ERROR;
+    }
+
+    secret = cln->data;
+
+    secret->len = src->len;
+    secret->data = ngx_pnalloc(pool, src->len);
+
+    if (secret->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(secret->data, src->data, src->len);
+
+    cln->handler = ngx_smtp_secret_wipe;
+
+    *dst = *secret;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_smtp_secret_wipe(void *data)
+{
+    ngx_str_t *secret = data;
+
+    ngx_explicit_memzero(secret->data, secret->len);
 }

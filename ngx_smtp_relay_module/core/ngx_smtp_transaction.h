@@ -110,6 +110,9 @@ typedef struct {
                                              empty: not known */
     ngx_str_t                 helo;
     ngx_str_t                 login;      /* empty: not authenticated */
+    ngx_str_t                 user;       /* as the client sent it with AUTH */
+    ngx_str_t                 password;   /* its; both only if the sink asks
+                                             for it; wiped with the pool */
     ngx_str_t                 hostname;   /* ours: smtp_hostname */
     ngx_str_t                 tls_protocol;   /* empty: no TLS */
     ngx_str_t                 tls_cipher;
@@ -159,6 +162,13 @@ struct ngx_smtp_transaction_s {
  * memory.
  */
 ngx_smtp_transaction_t *ngx_smtp_transaction_create(ngx_log_t *log);
+
+/*
+ * A copy of a secret that is wiped when pool goes.  NGX_OK, NGX_ERROR: no
+ * memory.
+ */
+ngx_int_t ngx_smtp_secret_copy(ngx_pool_t *pool, ngx_str_t *dst,
+    ngx_str_t *src);
 
 /* Frees content and pool. */
 void ngx_smtp_transaction_free(ngx_smtp_transaction_t *txn);

@@ -15,14 +15,14 @@
 #include <ngx_event.h>
 #include <ngx_stream.h>
 
+#include "ngx_smtp_client.h"
 #include "ngx_smtp_conf.h"
-
-
-#define NGX_SMTP_PASS_SECRET_MAX  255
 
 
 static char *ngx_smtp_conf_pass_literal(ngx_conf_t *cf,
     ngx_smtp_pass_conf_t *pass);
+static ngx_stream_complex_value_t *ngx_smtp_conf_pass_value(ngx_conf_t *cf,
+    ngx_str_t *value);
 static char *ngx_smtp_conf_pass_check(ngx_conf_t *cf,
     ngx_smtp_server_conf_t *conf);
 
@@ -44,9 +44,8 @@ ngx_smtp_conf_pass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_smtp_server_conf_t *sscf = conf;
 
-    ngx_str_t                           *value;
-    ngx_smtp_pass_conf_t                *pass;
-    ngx_stream_compile_complex_value_t   ccv;
+    ngx_str_t             *value;
+    ngx_smtp_pass_conf_t  *pass;
 
     pass = &sscf->pass;
 
@@ -70,19 +69,9 @@ ngx_smtp_conf_pass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return ngx_smtp_conf_pass_literal(cf, pass);
     }
 
-    pass->value = ngx_palloc(cf->pool, sizeof(ngx_stream_complex_value_t));
-    if (pass->value == NULL) {
-        return NGX_CONF_ERROR;
-    }
+    pass->value = ngx_smtp_conf_pass_value(cf, &value[1]);
 
-    ngx_memzero(&ccv, sizeof(ngx_stream_compile_complex_value_t));
-
-    ccv.cf = cf;
-    ccv.value = &value[1];
-    ccv.complex_value = pass->value;
-
-    return ngx_stream_compile_complex_value(&ccv) == NGX_OK ? NGX_CONF_OK
-                                                            : NGX_CONF_ERROR;
+    return pass->value ? NGX_CONF_OK : NGX_CONF_ERROR;
 }
 
 
@@ -109,16 +98,19 @@ ngx_smtp_conf_pass_literal(ngx_conf_t *cf, ngx_smtp_pass_conf_t *pass)
 }
 
 
-/* smtp_pass_auth user password */
+/* smtp_pass_auth user password [xoauth2] | client | off */
 
 char *
 ngx_smtp_conf_pass_auth(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_smtp_server_conf_t *sscf = conf;
 
-    ngx_str_t  *value;
+    ngx_str_t             *value;
+    ngx_smtp_pass_conf_t  *pass;
 
-    if (sscf->pass.user.data) {
+    pass = &sscf->pass;
+
+    if (pass->auth != NGX_CONF_UNSET_UINT) {
         return "is duplicate";
     }
 
@@ -126,24 +118,67 @@ ngx_smtp_conf_pass_auth(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     if (cf->args->nelts == 2) {
 
-        if (ngx_strcmp(value[1].data, "off") != 0) {
-            return "must be \"off\", or a user and a password";
+        if (ngx_strcmp(value[1].data, "off") == 0) {
+            pass->auth = NGX_SMTP_PASS_AUTH_OFF;
+            return NGX_CONF_OK;
         }
 
-        ngx_str_set(&sscf->pass.user, "");
-        return NGX_CONF_OK;
+        if (ngx_strcmp(value[1].data, "client") == 0) {
+            pass->auth = NGX_SMTP_PASS_AUTH_CLIENT;
+            return NGX_CONF_OK;
+        }
+
+        return "must be \"off\", \"client\", or a user and a password";
     }
 
-    if (value[1].len == 0 || value[1].len > NGX_SMTP_PASS_SECRET_MAX
-        || value[2].len == 0 || value[2].len > NGX_SMTP_PASS_SECRET_MAX)
+    pass->auth = NGX_SMTP_PASS_AUTH_SERVICE;
+
+    if (cf->args->nelts == 4) {
+
+        if (ngx_strcmp(value[3].data, "xoauth2") != 0) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\", must be \"xoauth2\"",
+                               &value[3]);
+            return NGX_CONF_ERROR;
+        }
+
+        pass->auth = NGX_SMTP_PASS_AUTH_XOAUTH2;
+    }
+
+    if (value[1].len == 0 || value[1].len > NGX_SMTP_CLIENT_USER_MAX
+        || value[2].len == 0 || value[2].len > NGX_SMTP_CLIENT_SECRET_MAX)
     {
-        return "needs a user and a password of 1 to 255 characters";
+        return "needs a user of 1 to 255 characters, and a password of 1 to "
+               "4096";
     }
 
-    sscf->pass.user = value[1];
-    sscf->pass.password = value[2];
+    pass->user = ngx_smtp_conf_pass_value(cf, &value[1]);
+    pass->password = ngx_smtp_conf_pass_value(cf, &value[2]);
 
-    return NGX_CONF_OK;
+    return (pass->user && pass->password) ? NGX_CONF_OK : NGX_CONF_ERROR;
+}
+
+
+/* with variables or without; NULL: logged */
+
+static ngx_stream_complex_value_t *
+ngx_smtp_conf_pass_value(ngx_conf_t *cf, ngx_str_t *value)
+{
+    ngx_stream_complex_value_t          *cv;
+    ngx_stream_compile_complex_value_t   ccv;
+
+    cv = ngx_palloc(cf->pool, sizeof(ngx_stream_complex_value_t));
+    if (cv == NULL) {
+        return NULL;
+    }
+
+    ngx_memzero(&ccv, sizeof(ngx_stream_compile_complex_value_t));
+
+    ccv.cf = cf;
+    ccv.value = value;
+    ccv.complex_value = cv;
+
+    return ngx_stream_compile_complex_value(&ccv) == NGX_OK ? cv : NULL;
 }
 
 
@@ -208,11 +243,10 @@ ngx_smtp_conf_pass_bind(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_smtp_server_conf_t *sscf = conf;
 
-    ngx_int_t                            rc;
-    ngx_str_t                           *value;
-    ngx_core_conf_t                     *ccf;
-    ngx_smtp_pass_conf_t                *pass;
-    ngx_stream_compile_complex_value_t   ccv;
+    ngx_int_t              rc;
+    ngx_str_t             *value;
+    ngx_core_conf_t       *ccf;
+    ngx_smtp_pass_conf_t  *pass;
 
     pass = &sscf->pass;
 
@@ -248,21 +282,9 @@ ngx_smtp_conf_pass_bind(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     if (ngx_stream_script_variables_count(&value[1])) {
+        pass->bind_value = ngx_smtp_conf_pass_value(cf, &value[1]);
 
-        pass->bind_value = ngx_palloc(cf->pool,
-                                      sizeof(ngx_stream_complex_value_t));
-        if (pass->bind_value == NULL) {
-            return NGX_CONF_ERROR;
-        }
-
-        ngx_memzero(&ccv, sizeof(ngx_stream_compile_complex_value_t));
-
-        ccv.cf = cf;
-        ccv.value = &value[1];
-        ccv.complex_value = pass->bind_value;
-
-        return ngx_stream_compile_complex_value(&ccv) == NGX_OK
-               ? NGX_CONF_OK : NGX_CONF_ERROR;
+        return pass->bind_value ? NGX_CONF_OK : NGX_CONF_ERROR;
     }
 
     pass->bind = ngx_palloc(cf->pool, sizeof(ngx_addr_t));
@@ -361,6 +383,7 @@ ngx_smtp_conf_create_pass(ngx_smtp_server_conf_t *conf)
     p->keepalive_time = NGX_CONF_UNSET_MSEC;
     p->bind = NGX_CONF_UNSET_PTR;
     p->proxy_protocol = NGX_CONF_UNSET_UINT;
+    p->auth = NGX_CONF_UNSET_UINT;
     p->xclient = NGX_CONF_UNSET;
     p->xforward = NGX_CONF_UNSET;
 
@@ -424,7 +447,8 @@ ngx_smtp_conf_merge_pass(ngx_conf_t *cf, ngx_smtp_server_conf_t *prev,
         c->bind_transparent = p->bind_transparent;
     }
 
-    if (c->user.data == NULL) {
+    if (c->auth == NGX_CONF_UNSET_UINT) {
+        ngx_conf_merge_uint_value(c->auth, p->auth, NGX_SMTP_PASS_AUTH_OFF);
         c->user = p->user;
         c->password = p->password;
     }
@@ -465,12 +489,24 @@ ngx_smtp_conf_pass_check(ngx_conf_t *cf, ngx_smtp_server_conf_t *conf)
 
     c = &conf->pass;
 
-    if (c->user.len && !c->ssl_verify) {
+    if (c->auth != NGX_SMTP_PASS_AUTH_OFF && !c->ssl_verify) {
         return ngx_smtp_conf_error(cf, &conf->server,
                                    "\"smtp_pass_auth\" would give the "
                                    "password to a backend that is not "
                                    "verified: it needs "
                                    "\"smtp_pass_ssl_verify\"");
+    }
+
+    if (c->auth == NGX_SMTP_PASS_AUTH_CLIENT) {
+
+        if (conf->server.auth == 0) {
+            return ngx_smtp_conf_error(cf, &conf->server,
+                                       "\"smtp_pass_auth client\" passes "
+                                       "logins of clients on: it needs "
+                                       "\"smtp_auth\"");
+        }
+
+        conf->server.keep_password = 1;
     }
 
     return NGX_CONF_OK;

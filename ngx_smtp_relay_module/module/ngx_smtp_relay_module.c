@@ -436,7 +436,7 @@ static ngx_command_t  ngx_smtp_relay_commands[] = {
       NULL },
 
     { ngx_string("smtp_pass_auth"),
-      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE12,
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE123,
       ngx_smtp_conf_pass_auth,
       NGX_STREAM_SRV_CONF_OFFSET,
       0,

@@ -94,6 +94,8 @@ struct ngx_smtp_peer_s {
     ngx_smtp_peer_tls_t      *tls;        /* as long as the peer, or NULL */
     unsigned                  no_sni:1;   /* no name in TLS */
     unsigned                  transparent:1;  /* of the local address */
+    unsigned                  secret:1;   /* set with each put of a secret:
+                                             wiped when the output is out */
 
     /* private */
     ngx_queue_t               link;

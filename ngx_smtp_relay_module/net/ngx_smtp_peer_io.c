@@ -496,6 +496,14 @@ ngx_smtp_peer_drop_output(ngx_smtp_peer_t *p, ngx_uint_t keep)
     p->out_last = NULL;
     p->out_size = 0;
 
+    if (p->secret) {
+        p->secret = 0;
+
+        for (b = p->blocks; b; b = b->next) {
+            ngx_explicit_memzero(b->data, b->last - b->data);
+        }
+    }
+
     if (keep && p->blocks) {
         b = p->blocks->next;
 

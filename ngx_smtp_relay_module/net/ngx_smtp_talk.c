@@ -241,7 +241,8 @@ ngx_smtp_talk_starttls(ngx_smtp_talk_t *talk)
 static ngx_int_t
 ngx_smtp_talk_wait(ngx_smtp_talk_t *talk)
 {
-    u_char             *last, buf[2 * NGX_SMTP_CLIENT_COMMAND_MAX];
+    u_char             *last, buf[NGX_SMTP_CLIENT_COMMAND_MAX + 2048];
+    ngx_int_t           rc;
     ngx_msec_t          timeout;
     ngx_smtp_peer_t    *p;
     ngx_smtp_client_t  *cl;
@@ -256,7 +257,16 @@ ngx_smtp_talk_wait(ngx_smtp_talk_t *talk)
             break;
         }
 
-        if (ngx_smtp_peer_put(p, buf, last - buf) != NGX_OK) {
+        rc = ngx_smtp_peer_put(p, buf, last - buf);
+
+        if (cl->state >= NGX_SMTP_CLIENT_ST_AUTH
+            && cl->state <= NGX_SMTP_CLIENT_ST_AUTH_CANCEL)
+        {
+            p->secret = 1;
+            ngx_explicit_memzero(buf, last - buf);
+        }
+
+        if (rc != NGX_OK) {
             return NGX_ERROR;
         }
     }

@@ -300,6 +300,12 @@ ngx_smtp_client_enter(ngx_smtp_client_t *cl, ngx_uint_t state)
         return NGX_SMTP_CLIENT_STARTTLS;
 
     case NGX_SMTP_CLIENT_ST_READY:
+
+        /* its memory may go */
+
+        ngx_str_null(&cl->conf.user);
+        ngx_str_null(&cl->conf.password);
+
         return NGX_SMTP_CLIENT_READY;
 
     case NGX_SMTP_CLIENT_ST_BODY:
@@ -356,6 +362,8 @@ ngx_smtp_client_reply(ngx_smtp_client_t *cl)
     case NGX_SMTP_CLIENT_ST_AUTH:
     case NGX_SMTP_CLIENT_ST_AUTH_USER:
     case NGX_SMTP_CLIENT_ST_AUTH_PASSWORD:
+    case NGX_SMTP_CLIENT_ST_AUTH_RESPONSE:
+    case NGX_SMTP_CLIENT_ST_AUTH_CANCEL:
         return ngx_smtp_client_on_login(cl);
 
     case NGX_SMTP_CLIENT_ST_RSET:

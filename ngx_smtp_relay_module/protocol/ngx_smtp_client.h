@@ -49,7 +49,11 @@
 
 
 /* the longest command that ngx_smtp_client_write() makes, with CRLF */
-#define NGX_SMTP_CLIENT_COMMAND_MAX  2048
+#define NGX_SMTP_CLIENT_COMMAND_MAX  8192
+
+/* the longest user and password, or token; longer ones are no login */
+#define NGX_SMTP_CLIENT_USER_MAX    255
+#define NGX_SMTP_CLIENT_SECRET_MAX  4096
 
 
 /* tls policy */
@@ -87,6 +91,8 @@ typedef enum {
     NGX_SMTP_CLIENT_ST_AUTH,
     NGX_SMTP_CLIENT_ST_AUTH_USER,        /* AUTH LOGIN: its two answers */
     NGX_SMTP_CLIENT_ST_AUTH_PASSWORD,
+    NGX_SMTP_CLIENT_ST_AUTH_RESPONSE,    /* too long to go with AUTH */
+    NGX_SMTP_CLIENT_ST_AUTH_CANCEL,      /* the end of a refused XOAUTH2 */
     NGX_SMTP_CLIENT_ST_READY,
     NGX_SMTP_CLIENT_ST_RSET,
     NGX_SMTP_CLIENT_ST_XFORWARD,
@@ -167,7 +173,9 @@ typedef struct {
     ngx_str_t                    xclient_helo;   /* for EHLO behind it; empty:
                                                     helo */
     ngx_str_t                    user;       /* of AUTH; empty: none */
-    ngx_str_t                    password;
+    ngx_str_t                    password;   /* both: until READY */
+    unsigned                     xoauth2:1;  /* it is a token: by XOAUTH2, not
+                                                by PLAIN or LOGIN */
 } ngx_smtp_client_conf_t;
 
 
@@ -190,11 +198,13 @@ typedef struct {
     ngx_uint_t                   rcpt_recv;  /* next one to be answered */
     ngx_uint_t                   accepted;   /* recipients */
     ngx_uint_t                   pending;    /* commands written, unanswered */
+    ngx_uint_t                   mechanism;  /* NGX_SMTP_CAP_AUTH_* */
     ngx_uint_t                   xf_send;    /* groups of XFORWARD to be */
     ngx_uint_t                   xf_recv;    /* written, and answered */
     ngx_smtp_caps_t              caps_new;
     unsigned                     refused:1;  /* MAIL was */
     unsigned                     xclient:1;  /* was sent and taken */
+    unsigned                     split:1;    /* AUTH without a response */
     unsigned                     no_xforward:1;  /* it was refused */
     unsigned                     data_sent:1;
     unsigned                     utf8:1;     /* MAIL with SMTPUTF8 */

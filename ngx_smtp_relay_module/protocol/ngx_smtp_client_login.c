@@ -21,13 +21,20 @@
 #include "ngx_smtp_param.h"
 
 
-/* of HELO and LOGIN in XCLIENT, of user and password; of other values; raw */
+/* of HELO and LOGIN in XCLIENT; of other values; raw */
 #define NGX_SMTP_CLIENT_VALUE_MAX  255
 #define NGX_SMTP_CLIENT_SHORT_MAX  64
 
 #define NGX_SMTP_CLIENT_XFORWARD_GROUPS  2
 
+/* user and password up to which AUTH stays below 512 octets */
+#define NGX_SMTP_CLIENT_INITIAL_MAX  330
 
+
+static ngx_uint_t ngx_smtp_client_secret_valid(ngx_smtp_client_t *cl);
+static ngx_uint_t ngx_smtp_client_auth_complete(ngx_smtp_client_t *cl);
+static u_char *ngx_smtp_client_write_response(ngx_smtp_client_t *cl,
+    u_char *p);
 static u_char *ngx_smtp_client_write_xclient(ngx_smtp_client_t *cl, u_char *p,
     u_char *last);
 static u_char *ngx_smtp_client_write_base64(u_char *p, u_char *data,
@@ -136,16 +143,74 @@ ngx_smtp_client_prepare(ngx_smtp_client_t *cl)
         return ngx_smtp_client_fail(cl, &v);
     }
 
-    if (!(cl->caps.auth
-          & (NGX_SMTP_CAP_AUTH_PLAIN|NGX_SMTP_CAP_AUTH_LOGIN)))
-    {
+    if (!ngx_smtp_client_secret_valid(cl)) {
         ngx_smtp_client_own(&v, NGX_SMTP_CLIENT_ST_AUTH, 451, "4.7.0",
-                            "the host offers neither AUTH PLAIN nor LOGIN");
+                            "the user or password cannot be sent");
 
         return ngx_smtp_client_fail(cl, &v);
     }
 
+    if (cl->conf.xoauth2) {
+        cl->mechanism = cl->caps.auth & NGX_SMTP_CAP_AUTH_XOAUTH2;
+
+    } else if (cl->caps.auth & NGX_SMTP_CAP_AUTH_PLAIN) {
+        cl->mechanism = NGX_SMTP_CAP_AUTH_PLAIN;
+
+    } else {
+        cl->mechanism = cl->caps.auth & NGX_SMTP_CAP_AUTH_LOGIN;
+    }
+
+    if (cl->mechanism == 0) {
+        ngx_smtp_client_own(&v, NGX_SMTP_CLIENT_ST_AUTH, 451, "4.7.0",
+                            cl->conf.xoauth2
+                            ? "the host does not offer AUTH XOAUTH2"
+                            : "the host offers neither AUTH PLAIN nor LOGIN");
+
+        return ngx_smtp_client_fail(cl, &v);
+    }
+
+    /* RFC 4954 section 4: a command has 512 octets, a response has more */
+
+    cl->split = (cl->mechanism == NGX_SMTP_CAP_AUTH_LOGIN
+                 || cl->conf.user.len + cl->conf.password.len
+                    > NGX_SMTP_CLIENT_INITIAL_MAX);
+
     return ngx_smtp_client_enter(cl, NGX_SMTP_CLIENT_ST_AUTH);
+}
+
+
+/*
+ * No octet may end a field of a mechanism: NUL in PLAIN, ^A in XOAUTH2, where
+ * no other control makes sense either.
+ */
+
+static ngx_uint_t
+ngx_smtp_client_secret_valid(ngx_smtp_client_t *cl)
+{
+    u_char       least;
+    ngx_str_t   *s[2];
+    ngx_uint_t   i, n;
+
+    s[0] = &cl->conf.user;
+    s[1] = &cl->conf.password;
+
+    if (s[0]->len > NGX_SMTP_CLIENT_USER_MAX
+        || s[1]->len > NGX_SMTP_CLIENT_SECRET_MAX)
+    {
+        return 0;
+    }
+
+    least = cl->conf.xoauth2 ? 0x20 : 0x01;
+
+    for (n = 0; n < 2; n++) {
+        for (i = 0; i < s[n]->len; i++) {
+            if (s[n]->data[i] < least) {
+                return 0;
+            }
+        }
+    }
+
+    return 1;
 }
 
 
@@ -169,35 +234,62 @@ ngx_smtp_client_on_login(ngx_smtp_client_t *cl)
         return ngx_smtp_client_enter(cl, NGX_SMTP_CLIENT_ST_EHLO);
     }
 
-    if (code == 334 && !(cl->caps.auth & NGX_SMTP_CAP_AUTH_PLAIN)
-        && cl->state != NGX_SMTP_CLIENT_ST_AUTH_PASSWORD)
-    {
-        return ngx_smtp_client_enter(cl, cl->state + 1);
-    }
+    /* a success where more is to be said would be that of somebody else */
 
-    if (code / 100 == 2
-        && (cl->state == NGX_SMTP_CLIENT_ST_AUTH_PASSWORD
-            || (cl->caps.auth & NGX_SMTP_CAP_AUTH_PLAIN)))
-    {
+    if (code / 100 == 2 && ngx_smtp_client_auth_complete(cl)) {
         return ngx_smtp_client_enter(cl, NGX_SMTP_CLIENT_ST_READY);
     }
 
-    return ngx_smtp_client_refused(cl);
+    if (code != 334) {
+        return ngx_smtp_client_refused(cl);
+    }
+
+    switch (cl->state) {
+
+    case NGX_SMTP_CLIENT_ST_AUTH:
+
+        if (cl->split) {
+            return ngx_smtp_client_enter(cl,
+                       cl->mechanism == NGX_SMTP_CAP_AUTH_LOGIN
+                       ? NGX_SMTP_CLIENT_ST_AUTH_USER
+                       : NGX_SMTP_CLIENT_ST_AUTH_RESPONSE);
+        }
+
+        break;
+
+    case NGX_SMTP_CLIENT_ST_AUTH_USER:
+        return ngx_smtp_client_enter(cl, NGX_SMTP_CLIENT_ST_AUTH_PASSWORD);
+
+    case NGX_SMTP_CLIENT_ST_AUTH_RESPONSE:
+        break;
+
+    default: /* AUTH_PASSWORD, AUTH_CANCEL */
+        return ngx_smtp_client_refused(cl);
+    }
+
+    /* XOAUTH2 says in a challenge why not; the refusal comes behind */
+
+    return cl->mechanism == NGX_SMTP_CAP_AUTH_XOAUTH2
+           ? ngx_smtp_client_enter(cl, NGX_SMTP_CLIENT_ST_AUTH_CANCEL)
+           : ngx_smtp_client_refused(cl);
+}
+
+
+/* Has all been said that the mechanism asks for? */
+
+static ngx_uint_t
+ngx_smtp_client_auth_complete(ngx_smtp_client_t *cl)
+{
+    return cl->state == NGX_SMTP_CLIENT_ST_AUTH_PASSWORD
+           || cl->state == NGX_SMTP_CLIENT_ST_AUTH_RESPONSE
+           || (cl->state == NGX_SMTP_CLIENT_ST_AUTH && !cl->split);
 }
 
 
 u_char *
 ngx_smtp_client_write_login(ngx_smtp_client_t *cl, u_char *p, u_char *last)
 {
-    size_t      user, password;
-    ngx_str_t  *u, *w;
-    u_char      buf[2 * NGX_SMTP_CLIENT_VALUE_MAX + 2];
-
-    u = &cl->conf.user;
-    w = &cl->conf.password;
-
-    user = ngx_min(u->len, NGX_SMTP_CLIENT_VALUE_MAX);
-    password = ngx_min(w->len, NGX_SMTP_CLIENT_VALUE_MAX);
+    const char  *name;
 
     switch (cl->state) {
 
@@ -206,29 +298,63 @@ ngx_smtp_client_write_login(ngx_smtp_client_t *cl, u_char *p, u_char *last)
 
     case NGX_SMTP_CLIENT_ST_AUTH:
 
-        if (!(cl->caps.auth & NGX_SMTP_CAP_AUTH_PLAIN)) {
-            return ngx_cpymem(p, "AUTH LOGIN" CRLF,
-                              sizeof("AUTH LOGIN" CRLF) - 1);
+        name = (cl->mechanism == NGX_SMTP_CAP_AUTH_PLAIN) ? "PLAIN"
+               : (cl->mechanism == NGX_SMTP_CAP_AUTH_LOGIN) ? "LOGIN"
+               : "XOAUTH2";
+
+        p = ngx_slprintf(p, last, "AUTH %s", name);
+
+        if (cl->split) {
+            return ngx_cpymem(p, CRLF, sizeof(CRLF) - 1);
         }
 
-        buf[0] = '\0';
-        ngx_memcpy(buf + 1, u->data, user);
-        buf[user + 1] = '\0';
-        ngx_memcpy(buf + user + 2, w->data, password);
+        *p++ = ' ';
 
-        p = ngx_cpymem(p, "AUTH PLAIN ", sizeof("AUTH PLAIN ") - 1);
-        p = ngx_smtp_client_write_base64(p, buf, user + password + 2);
-
-        ngx_memzero(buf, sizeof(buf));
-
-        return p;
+        return ngx_smtp_client_write_response(cl, p);
 
     case NGX_SMTP_CLIENT_ST_AUTH_USER:
-        return ngx_smtp_client_write_base64(p, u->data, user);
+        return ngx_smtp_client_write_base64(p, cl->conf.user.data,
+                                            cl->conf.user.len);
 
-    default: /* NGX_SMTP_CLIENT_ST_AUTH_PASSWORD */
-        return ngx_smtp_client_write_base64(p, w->data, password);
+    case NGX_SMTP_CLIENT_ST_AUTH_PASSWORD:
+        return ngx_smtp_client_write_base64(p, cl->conf.password.data,
+                                            cl->conf.password.len);
+
+    case NGX_SMTP_CLIENT_ST_AUTH_RESPONSE:
+        return ngx_smtp_client_write_response(cl, p);
+
+    default: /* NGX_SMTP_CLIENT_ST_AUTH_CANCEL: an empty response */
+        return ngx_cpymem(p, CRLF, sizeof(CRLF) - 1);
     }
+}
+
+
+/* The response of PLAIN (RFC 4616), or of XOAUTH2. */
+
+static u_char *
+ngx_smtp_client_write_response(ngx_smtp_client_t *cl, u_char *p)
+{
+    u_char  *last;
+    u_char   buf[NGX_SMTP_CLIENT_USER_MAX + NGX_SMTP_CLIENT_SECRET_MAX + 32];
+
+    last = buf;
+
+    if (cl->mechanism == NGX_SMTP_CAP_AUTH_XOAUTH2) {
+        last = ngx_sprintf(last, "user=%V\001auth=Bearer %V\001\001",
+                           &cl->conf.user, &cl->conf.password);
+
+    } else {
+        *last++ = '\0';
+        last = ngx_cpymem(last, cl->conf.user.data, cl->conf.user.len);
+        *last++ = '\0';
+        last = ngx_cpymem(last, cl->conf.password.data, cl->conf.password.len);
+    }
+
+    p = ngx_smtp_client_write_base64(p, buf, last - buf);
+
+    ngx_explicit_memzero(buf, sizeof(buf));
+
+    return p;
 }
 
 

@@ -213,6 +213,8 @@ ngx_smtp_client_command(ngx_smtp_client_t *cl, u_char *p, u_char *last)
     case NGX_SMTP_CLIENT_ST_AUTH:
     case NGX_SMTP_CLIENT_ST_AUTH_USER:
     case NGX_SMTP_CLIENT_ST_AUTH_PASSWORD:
+    case NGX_SMTP_CLIENT_ST_AUTH_RESPONSE:
+    case NGX_SMTP_CLIENT_ST_AUTH_CANCEL:
         return ngx_smtp_client_write_login(cl, p, last);
 
     case NGX_SMTP_CLIENT_ST_RSET:

@@ -63,6 +63,7 @@ static const ngx_smtp_keyword_t  ngx_smtp_caps_auth[] = {
     { ngx_string("LOGIN"), NGX_SMTP_CAP_AUTH_LOGIN },
     { ngx_string("SCRAM-SHA-256"), NGX_SMTP_CAP_AUTH_SCRAM },
     { ngx_string("EXTERNAL"), NGX_SMTP_CAP_AUTH_EXTERNAL },
+    { ngx_string("XOAUTH2"), NGX_SMTP_CAP_AUTH_XOAUTH2 },
     { ngx_null_string, 0 }
 };
 

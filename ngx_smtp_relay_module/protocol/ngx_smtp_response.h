@@ -81,6 +81,7 @@ typedef struct {
 #define NGX_SMTP_CAP_AUTH_LOGIN    0x02
 #define NGX_SMTP_CAP_AUTH_SCRAM    0x04      /* SCRAM-SHA-256 */
 #define NGX_SMTP_CAP_AUTH_EXTERNAL 0x08
+#define NGX_SMTP_CAP_AUTH_XOAUTH2  0x10
 
 /* attributes of XCLIENT */
 #define NGX_SMTP_CAP_XCLIENT_NAME      0x01

@@ -53,6 +53,12 @@
 /* smtp_pass_extensions off; the others are NGX_SMTP_EXTENSION_* */
 #define NGX_SMTP_PASS_EXTENSIONS_OFF  0x0100
 
+/* smtp_pass_auth */
+#define NGX_SMTP_PASS_AUTH_OFF      0
+#define NGX_SMTP_PASS_AUTH_SERVICE  1
+#define NGX_SMTP_PASS_AUTH_XOAUTH2  2
+#define NGX_SMTP_PASS_AUTH_CLIENT   3
+
 /* defaults; times in ms */
 #define NGX_SMTP_PASS_BUFFER_SIZE         (1024 * 1024)
 #define NGX_SMTP_PASS_CONNECT_TIMEOUT     10000
@@ -118,8 +124,9 @@ typedef struct {
 
     ngx_flag_t                       xclient;
     ngx_flag_t                       xforward;
-    ngx_str_t                        user;        /* smtp_pass_auth; empty: */
-    ngx_str_t                        password;    /* none */
+    ngx_uint_t                       auth;        /* NGX_SMTP_PASS_AUTH_* */
+    ngx_stream_complex_value_t      *user;        /* of SERVICE, XOAUTH2 */
+    ngx_stream_complex_value_t      *password;
 
     /*
      * smtp_pass_extensions: NGX_CONF_BITMASK_SET alone: what the backends

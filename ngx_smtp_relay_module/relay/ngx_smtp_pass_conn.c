@@ -220,13 +220,14 @@ ngx_smtp_pass_conn_client(ngx_smtp_pass_conn_t *conn, ngx_smtp_pass_t *ps)
     cc.tls = (conf->tls == NGX_SMTP_PASS_SSL_STARTTLS)
              ? NGX_SMTP_CLIENT_TLS_REQUIRE : NGX_SMTP_CLIENT_TLS_OFF;
     cc.tls_on = (conf->tls == NGX_SMTP_PASS_SSL_ON);
-    cc.user = conf->user;
-    cc.password = conf->password;
+
+    /* of the transaction: read before the engine is READY only */
+
+    cc.user = ps->who.user;
+    cc.password = ps->who.password;
+    cc.xoauth2 = (conf->auth == NGX_SMTP_PASS_AUTH_XOAUTH2);
 
     if (ps->who.xclient) {
-
-        /* of the transaction: read before the engine is READY only */
-
         cc.xclient = ps->who.xclient;
         cc.xclient_helo = ps->txn->origin.helo;
     }

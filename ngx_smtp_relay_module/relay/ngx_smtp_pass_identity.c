@@ -21,7 +21,7 @@
 
 
 /* parts of a key in front of XCLIENT */
-#define NGX_SMTP_PASS_PARTS  5
+#define NGX_SMTP_PASS_PARTS  6
 
 
 static ngx_stream_session_t *ngx_smtp_pass_identity_eval(ngx_smtp_pass_t *ps);
@@ -30,6 +30,8 @@ static ngx_int_t ngx_smtp_pass_identity_tls(ngx_smtp_pass_t *ps,
 static ngx_int_t ngx_smtp_pass_identity_bind(ngx_smtp_pass_t *ps,
     ngx_stream_session_t *s);
 static ngx_int_t ngx_smtp_pass_identity_header(ngx_smtp_pass_t *ps,
+    ngx_stream_session_t *s);
+static ngx_int_t ngx_smtp_pass_identity_login(ngx_smtp_pass_t *ps,
     ngx_stream_session_t *s);
 static ngx_int_t ngx_smtp_pass_identity_xclient(ngx_smtp_pass_t *ps,
     ngx_stream_session_t *s);
@@ -61,7 +63,7 @@ ngx_smtp_pass_identity(ngx_smtp_pass_t *ps)
 
     if (conf->ssl_name_value == NULL && conf->ssl_certificate == NULL
         && conf->bind_value == NULL && conf->proxy_protocol == 0
-        && !conf->xclient)
+        && !conf->xclient && conf->auth == NGX_SMTP_PASS_AUTH_OFF)
     {
         return ngx_smtp_pass_identity_key(ps);
     }
@@ -72,6 +74,7 @@ ngx_smtp_pass_identity(ngx_smtp_pass_t *ps)
         || ngx_smtp_pass_identity_tls(ps, s) != NGX_OK
         || ngx_smtp_pass_identity_bind(ps, s) != NGX_OK
         || ngx_smtp_pass_identity_header(ps, s) != NGX_OK
+        || ngx_smtp_pass_identity_login(ps, s) != NGX_OK
         || ngx_smtp_pass_identity_xclient(ps, s) != NGX_OK)
     {
         return NGX_ERROR;
@@ -223,6 +226,63 @@ ngx_smtp_pass_identity_header(ngx_smtp_pass_t *ps, ngx_stream_session_t *s)
                   - header->data;
 
     return NGX_OK;
+}
+
+
+/*
+ * The service's login or the client's own.  An empty user is none: so a map
+ * can say for which backends there is one, and clients without a login have
+ * none to be passed on.
+ */
+
+static ngx_int_t
+ngx_smtp_pass_identity_login(ngx_smtp_pass_t *ps, ngx_stream_session_t *s)
+{
+    ngx_str_t                  user, password;
+    ngx_smtp_pass_conf_t      *conf;
+    ngx_smtp_pass_identity_t  *who;
+
+    who = &ps->who;
+    conf = ps->conf;
+
+    switch (conf->auth) {
+
+    case NGX_SMTP_PASS_AUTH_OFF:
+        return NGX_OK;
+
+    case NGX_SMTP_PASS_AUTH_CLIENT:
+
+        if (ps->txn->origin.login.len && ps->txn->origin.user.len == 0) {
+
+            /* XCLIENT has named it: of a password nobody knows */
+
+            ngx_log_error(NGX_LOG_WARN, ps->txn->log, 0,
+                          "no password of \"%V\" for \"smtp_pass_auth "
+                          "client\"", &ps->txn->origin.login);
+        }
+
+        who->user = ps->txn->origin.user;
+        who->password = ps->txn->origin.password;
+
+        return NGX_OK;
+
+    default:
+        break;
+    }
+
+    if (ngx_stream_complex_value(s, conf->user, &user) != NGX_OK
+        || ngx_stream_complex_value(s, conf->password, &password) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (user.len == 0) {
+        return NGX_OK;
+    }
+
+    who->user = user;
+
+    return ngx_smtp_secret_copy(ps->txn->pool, &who->password, &password);
 }
 
 
@@ -392,16 +452,19 @@ ngx_smtp_pass_xforward(ngx_smtp_pass_t *ps)
         return NGX_ERROR;
     }
 
-    if (o->port) {
-        p = ngx_smtp_pass_identity_addr(p, &x[1], &o->addr);
+    x[0] = o->name;
 
-        x[2].data = p;
-        x[2].len = ngx_sprintf(p, "%ui", o->port) - p;
-
-        ngx_str_set(&x[6], "REMOTE");
+    if (o->addr.len == 4 && ngx_strncmp(o->addr.data, "unix", 4) == 0) {
+        ngx_str_set(&x[6], "LOCAL");
 
     } else {
-        ngx_str_set(&x[6], "LOCAL");
+        p = ngx_smtp_pass_identity_addr(p, &x[1], &o->addr);
+        ngx_str_set(&x[6], "REMOTE");
+    }
+
+    if (o->port) {
+        x[2].data = p;
+        x[2].len = ngx_sprintf(p, "%ui", o->port) - p;
     }
 
     if (o->esmtp) {
@@ -425,9 +488,9 @@ ngx_smtp_pass_xforward(ngx_smtp_pass_t *ps)
 static ngx_int_t
 ngx_smtp_pass_identity_key(ngx_smtp_pass_t *ps)
 {
-    u_char                    *p;
+    u_char                    *p, id[NGX_SMTP_RESUME_ID];
     size_t                     len;
-    ngx_str_t                 *x, parts[NGX_SMTP_PASS_PARTS];
+    ngx_str_t                 *x, login[2], parts[NGX_SMTP_PASS_PARTS];
     ngx_uint_t                 i;
     ngx_smtp_pass_identity_t  *who;
 
@@ -443,6 +506,21 @@ ngx_smtp_pass_identity_key(ngx_smtp_pass_t *ps)
 
     } else {
         ngx_str_null(&parts[4]);
+    }
+
+    ngx_str_null(&parts[5]);
+
+    if (who->user.len) {
+
+        /* a hash: a kept connection keeps no password */
+
+        login[0] = who->user;
+        login[1] = who->password;
+
+        ngx_smtp_resume_id(id, login, 2);
+
+        parts[5].data = id;
+        parts[5].len = sizeof(id);
     }
 
     x = who->xclient;

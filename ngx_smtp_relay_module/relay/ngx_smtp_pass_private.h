@@ -51,6 +51,8 @@ typedef struct {
     ngx_str_t                  certificate_key;
     ngx_addr_t                *local;    /* NULL: the kernel chooses */
     ngx_str_t                  header;   /* PROXY protocol; empty: none */
+    ngx_str_t                  user;     /* of AUTH; empty: none */
+    ngx_str_t                  password; /* wiped with the pool */
     ngx_str_t                 *xclient;  /* NULL: not to be sent */
 } ngx_smtp_pass_identity_t;
 

@@ -21,6 +21,7 @@
 static ngx_int_t ngx_smtp_session_auth_step(ngx_smtp_session_t *s,
     ngx_int_t rc);
 static ngx_int_t ngx_smtp_session_login(ngx_smtp_session_t *s);
+static void ngx_smtp_session_remember(ngx_smtp_session_t *s);
 static void ngx_smtp_session_logged_in(ngx_smtp_login_t *login);
 
 
@@ -136,6 +137,10 @@ ngx_smtp_session_login(ngx_smtp_session_t *s)
                                     &s->sasl->password, &s->addr,
                                     ngx_smtp_session_logged_in, s);
 
+    if (s->login && conf->keep_password) {
+        ngx_smtp_session_remember(s);
+    }
+
     ngx_smtp_sasl_wipe(s->sasl);
 
     if (s->login == NULL) {
@@ -149,6 +154,55 @@ ngx_smtp_session_login(ngx_smtp_session_t *s)
     s->connection->log->action = "checking SMTP login";
 
     return NGX_AGAIN;
+}
+
+
+/* Without memory the message will go on without a login: it fails there. */
+
+static void
+ngx_smtp_session_remember(ngx_smtp_session_t *s)
+{
+    u_char             *p;
+    size_t              len;
+    ngx_str_t          *user, *password;
+    ngx_smtp_secret_t  *secret;
+
+    ngx_smtp_session_forget(s);
+
+    user = &s->sasl->login;
+    password = &s->sasl->password;
+
+    len = user->len + password->len;
+
+    secret = ngx_alloc(sizeof(ngx_smtp_secret_t) + len, s->connection->log);
+    if (secret == NULL) {
+        return;
+    }
+
+    p = secret->data;
+
+    secret->size = len;
+
+    secret->user.len = user->len;
+    secret->user.data = p;
+    p = ngx_cpymem(p, user->data, user->len);
+
+    secret->password.len = password->len;
+    secret->password.data = p;
+    ngx_memcpy(p, password->data, password->len);
+
+    s->secret = secret;
+}
+
+
+void
+ngx_smtp_session_forget(ngx_smtp_session_t *s)
+{
+    if (s->secret) {
+        ngx_explicit_memzero(s->secret->data, s->secret->size);
+        ngx_free(s->secret);
+        s->secret = NULL;
+    }
 }
 
 
@@ -174,6 +228,8 @@ ngx_smtp_session_logged_in(ngx_smtp_login_t *login)
         }
 
     } else {
+        ngx_smtp_session_forget(s);
+
         name.data = buf;
         name.len = ngx_smtp_reply_sanitize(buf, buf + sizeof(buf),
                                            &login->name)

@@ -333,6 +333,14 @@ ngx_smtp_session_origin(ngx_smtp_session_t *s, ngx_smtp_transaction_t *txn)
         return NGX_ERROR;
     }
 
+    if (s->account && s->secret
+        && (ngx_smtp_session_copy(pool, &o->user, &s->secret->user) != NGX_OK
+            || ngx_smtp_secret_copy(pool, &o->password, &s->secret->password)
+               != NGX_OK))
+    {
+        return NGX_ERROR;
+    }
+
     if (ngx_smtp_session_copy(pool, &o->addr, &s->addr) != NGX_OK) {
         return NGX_ERROR;
     }

@@ -103,6 +103,8 @@ ngx_smtp_command_xclient(ngx_smtp_session_t *s, ngx_smtp_command_t *cmd)
         return NGX_OK;
     }
 
+    ngx_smtp_session_forget(s);
+
     ngx_str_null(&bad);
 
     if ((x.known & NGX_SMTP_CAP_XCLIENT_ADDR)

@@ -61,6 +61,7 @@ typedef struct {
     size_t                       min_data_rate;   /* bytes a second */
 
     ngx_smtp_login_conf_t       *login;       /* NULL: no smtp_accounts */
+    ngx_uint_t                   keep_password;   /* the sink asks for it */
 
     ngx_array_t                 *trust;       /* of ngx_cidr_t */
     ngx_array_t                 *trust_values;    /* complex values */

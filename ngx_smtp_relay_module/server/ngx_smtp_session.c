@@ -120,6 +120,7 @@ ngx_smtp_server_handler(ngx_stream_session_t *st)
         s->helo.len = 0;
         s->account = NULL;
         s->snapshot = NULL;
+        ngx_smtp_session_forget(s);
 
         /* what a filter said of the client was not said by the client */
 
@@ -1089,6 +1090,7 @@ ngx_smtp_session_finalize(ngx_smtp_session_t *s, ngx_uint_t rc)
     ngx_smtp_turn_cancel(&s->turn);
     ngx_smtp_session_end_transaction(s);
     ngx_smtp_session_auth_end(s);
+    ngx_smtp_session_forget(s);
 
     if (s->in) {
         ngx_free(s->in);

@@ -68,6 +68,15 @@ typedef struct {
 typedef struct ngx_smtp_identity_s  ngx_smtp_identity_t;
 
 
+/* a login as the client has sent it, kept for the sink; wiped when it goes */
+typedef struct {
+    ngx_str_t                 user;
+    ngx_str_t                 password;
+    size_t                    size;
+    u_char                    data[1];
+} ngx_smtp_secret_t;
+
+
 struct ngx_smtp_session_s {
     ngx_stream_session_t     *stream;
     ngx_connection_t         *connection;
@@ -98,6 +107,8 @@ struct ngx_smtp_session_s {
     ngx_smtp_sasl_t          *sasl;       /* during AUTH; malloc'ed */
     ngx_smtp_login_t         *login;      /* while its answer is awaited */
     ngx_smtp_account_t       *account;    /* logged in as */
+    ngx_smtp_secret_t        *secret;     /* by this; malloc'ed, NULL: none,
+                                             or nobody asks for it */
     ngx_smtp_snapshot_t      *snapshot;   /* made when first needed */
     ngx_smtp_identity_t      *identity;   /* NULL: no XCLIENT yet */
 
@@ -231,6 +242,9 @@ ngx_int_t ngx_smtp_session_auth_answered(ngx_smtp_session_t *s);
 
 /* Drops an AUTH exchange; secrets are wiped. */
 void ngx_smtp_session_auth_end(ngx_smtp_session_t *s);
+
+/* Wipes the login that was kept for the sink: the client is nobody now. */
+void ngx_smtp_session_forget(ngx_smtp_session_t *s);
 
 
 #endif /* _NGX_SMTP_SESSION_H_INCLUDED_ */

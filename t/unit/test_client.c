@@ -697,7 +697,7 @@ test_action(test_script_t *t, test_ctx_t *ctx, const char *name)
 static void
 test_written(test_script_t *t, test_ctx_t *ctx, const char *expected)
 {
-    u_char  buf[8192], *p;
+    u_char  buf[2 * NGX_SMTP_CLIENT_COMMAND_MAX], *p;
 
     p = ngx_smtp_client_write(&ctx->cl, buf, buf + sizeof(buf) - 1);
     *p = '\0';
@@ -781,8 +781,9 @@ test_put_verdict(char *p, ngx_smtp_verdict_t *v)
 {
     static const char  *names[] = {
         "connect", "greeting", "ehlo", "helo", "starttls", "tls",
-        "xclient", "auth", "auth-user", "auth-password", "ready", "rset",
-        "xforward", "mail", "rcpt", "data", "body", "eom", "dot", "quit",
+        "xclient", "auth", "auth-user", "auth-password", "auth-response",
+        "auth-cancel", "ready", "rset", "xforward", "mail", "rcpt", "data",
+        "body", "eom", "dot", "quit",
         "closed"
     };
 

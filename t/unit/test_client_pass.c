@@ -54,7 +54,7 @@ feed(const char *text)
 static void
 wrote(const char *expected)
 {
-    u_char  buf[8192], *p;
+    u_char  buf[2 * NGX_SMTP_CLIENT_COMMAND_MAX], *p;
 
     p = ngx_smtp_client_write(&cl, buf, buf + sizeof(buf) - 1);
     *p = '\0';
@@ -379,8 +379,101 @@ test_auth(void **unused)
     assert_int_equal(feed("535 no\r\n"), NGX_SMTP_CLIENT_CLOSE);
     assert_int_equal(cl.verdict.code, 535);
 
+    hello(&conf, "250-x\r\n250 AUTH PLAIN\r\n");
+    wrote("AUTH PLAIN AHUAcA==\r\n");
+    assert_int_equal(feed("334 more\r\n"), NGX_SMTP_CLIENT_CLOSE);
+
     hello(&conf, "250 x\r\n");
     assert_int_equal(cl.state, NGX_SMTP_CLIENT_ST_CLOSED);
+}
+
+
+static void
+test_xoauth2(void **unused)
+{
+    char                    token[NGX_SMTP_CLIENT_SECRET_MAX + 2];
+    ngx_smtp_client_conf_t  conf;
+
+    memset(&conf, 0, sizeof(conf));
+
+    conf.user = shim_str("u");
+    conf.password = shim_str("t");
+    conf.tls_on = 1;
+    conf.xoauth2 = 1;
+
+    /* "user=u^Aauth=Bearer t^A^A" */
+
+    hello(&conf, "250-x\r\n250 AUTH LOGIN XOAUTH2\r\n");
+    wrote("AUTH XOAUTH2 dXNlcj11AWF1dGg9QmVhcmVyIHQBAQ==\r\n");
+    assert_int_equal(feed("235 ok\r\n"), NGX_SMTP_CLIENT_READY);
+    assert_int_equal(cl.conf.password.len, 0);
+
+    /* the challenge that says why not is answered by nothing */
+
+    hello(&conf, "250-x\r\n250 AUTH XOAUTH2\r\n");
+    wrote("AUTH XOAUTH2 dXNlcj11AWF1dGg9QmVhcmVyIHQBAQ==\r\n");
+    assert_int_equal(feed("334 eyJzdGF0dXMiOiI0MDEifQ==\r\n"),
+                     NGX_SMTP_CLIENT_WAIT);
+    wrote("\r\n");
+    assert_int_equal(feed("535 5.7.8 no\r\n"), NGX_SMTP_CLIENT_CLOSE);
+    assert_int_equal(cl.verdict.code, 535);
+
+    hello(&conf, "250-x\r\n250 AUTH XOAUTH2\r\n");
+    wrote("AUTH XOAUTH2 dXNlcj11AWF1dGg9QmVhcmVyIHQBAQ==\r\n");
+    (void) feed("334 x\r\n");
+    wrote("\r\n");
+    assert_int_equal(feed("235 well\r\n"), NGX_SMTP_CLIENT_CLOSE);
+
+    /* not offered: no password to a mechanism it is not for */
+
+    hello(&conf, "250-x\r\n250 AUTH PLAIN LOGIN\r\n");
+    assert_int_equal(cl.state, NGX_SMTP_CLIENT_ST_CLOSED);
+    wrote("");
+
+    /* too long for the command, in a response of its own */
+
+    memset(token, 'a', sizeof(token));
+    token[400] = '\0';
+    conf.password = shim_str(token);
+
+    hello(&conf, "250-x\r\n250 AUTH XOAUTH2\r\n");
+    wrote("AUTH XOAUTH2\r\n");
+    assert_int_equal(feed("235 early\r\n"), NGX_SMTP_CLIENT_CLOSE);
+
+    hello(&conf, "250-x\r\n250 AUTH XOAUTH2\r\n");
+    wrote("AUTH XOAUTH2\r\n");
+    assert_int_equal(feed("334 \r\n"), NGX_SMTP_CLIENT_WAIT);
+    cl.to_send = NGX_SMTP_CLIENT_ST_CONNECT;
+    cl.pending = 1;
+    assert_int_equal(feed("334 x\r\n"), NGX_SMTP_CLIENT_WAIT);
+    wrote("\r\n");
+
+    /* the longest one fits, a longer one does not go; and no ^A */
+
+    token[400] = 'a';
+    token[NGX_SMTP_CLIENT_SECRET_MAX] = '\0';
+    conf.password = shim_str(token);
+    hello(&conf, "250-x\r\n250 AUTH XOAUTH2\r\n");
+    wrote("AUTH XOAUTH2\r\n");
+    (void) feed("334 \r\n");
+    {
+        u_char  buf[NGX_SMTP_CLIENT_COMMAND_MAX];
+
+        assert_true(ngx_smtp_client_write(&cl, buf, buf + sizeof(buf)) - buf
+                    > NGX_SMTP_CLIENT_SECRET_MAX);
+    }
+    assert_int_equal(feed("235 ok\r\n"), NGX_SMTP_CLIENT_READY);
+
+    token[NGX_SMTP_CLIENT_SECRET_MAX] = 'a';
+    token[NGX_SMTP_CLIENT_SECRET_MAX + 1] = '\0';
+    conf.password = shim_str(token);
+    hello(&conf, "250-x\r\n250 AUTH XOAUTH2\r\n");
+    assert_int_equal(cl.state, NGX_SMTP_CLIENT_ST_CLOSED);
+
+    conf.password = shim_str("t\001auth=Bearer x");
+    hello(&conf, "250-x\r\n250 AUTH XOAUTH2\r\n");
+    assert_int_equal(cl.state, NGX_SMTP_CLIENT_ST_CLOSED);
+    wrote("");
 }
 
 
@@ -393,7 +486,8 @@ main(void)
         cmocka_unit_test(test_unasked),
         cmocka_unit_test(test_xclient),
         cmocka_unit_test(test_xforward),
-        cmocka_unit_test(test_auth)
+        cmocka_unit_test(test_auth),
+        cmocka_unit_test(test_xoauth2)
     };
 
     return shim_run(tests);
