@@ -17,7 +17,6 @@
 #include "ngx_smtp_crc32c.h"
 
 
-#define NGX_SMTP_LOG_MORE           1       /* flag: group goes on */
 #define NGX_SMTP_LOG_MAX_PAYLOAD    (64 * 1024 * 1024)
 
 #define NGX_SMTP_EVENT_FIXED        12      /* number, time */

@@ -61,6 +61,9 @@
 #define NGX_SMTP_POLICY_IGNORE          0
 #define NGX_SMTP_POLICY_REQUIRED        1   /* leave the segment alone */
 
+/* flag: the next record was written together with this one */
+#define NGX_SMTP_LOG_MORE               1
+
 #define NGX_SMTP_PEER_TEXT              255
 
 /*

@@ -88,6 +88,9 @@ typedef struct {
     ngx_uint_t                    torn;         /* WARN: an unacknowledged
                                                    tail was kept aside */
     ngx_uint_t                    events_lost;  /* WARN: the log was cut */
+    ngx_uint_t                    log_bad;      /* CRIT: parts of the log that
+                                                   could not be read, with
+                                                   good ones behind */
     ngx_uint_t                    bodies;       /* INFO: left over, unlinked */
     unsigned                      no_log:1;     /* CRIT: mail without a log:
                                                    nothing counts as tried */

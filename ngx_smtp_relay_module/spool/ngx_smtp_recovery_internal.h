@@ -6,8 +6,8 @@
 
 /*
  * The working state of a recovery, shared by its three parts: steps and
- * finish (ngx_smtp_recovery.c), the log (_log.c), the scan of the data
- * (_scan.c).  Not for others.
+ * finish (ngx_smtp_recovery.c), the log (_log.c, _skip.c), the scan of the
+ * data (_scan.c).  Not for others.
  */
 
 
@@ -57,6 +57,16 @@ typedef struct {
 } ngx_smtp_recovery_log_t;
 
 
+/* a part of the log that does not count: bad, or of the same group */
+typedef struct ngx_smtp_recovery_skip_s  ngx_smtp_recovery_skip_t;
+
+struct ngx_smtp_recovery_skip_s {
+    ngx_smtp_recovery_skip_t   *next;
+    off_t                       start;
+    off_t                       end;
+};
+
+
 /* the part of the data that is bad so far, with nothing good behind it */
 typedef struct {
     off_t                       start;      /* 0: none */
@@ -85,6 +95,7 @@ struct ngx_smtp_recovery_ctx_s {
     ngx_uint_t                  batches;
 
     ngx_smtp_recovery_log_t     log;
+    ngx_smtp_recovery_skip_t   *skips;      /* of the log, by offset */
     ngx_uint_t                  room;       /* of recovery.messages */
     ngx_uint_t                  queues_room;
     ngx_smtp_arena_t           *arena;
@@ -100,6 +111,22 @@ ngx_int_t ngx_smtp_recovery_log_check(ngx_smtp_recovery_ctx_t *r);
 ngx_int_t ngx_smtp_recovery_log_apply(ngx_smtp_recovery_ctx_t *r);
 ngx_int_t ngx_smtp_recovery_scan_start(ngx_smtp_recovery_ctx_t *r);
 ngx_int_t ngx_smtp_recovery_finish(ngx_smtp_recovery_ctx_t *r);
+
+/* the record at pos.  NGX_DONE: no good one is there */
+ngx_int_t ngx_smtp_recovery_record(ngx_smtp_recovery_ctx_t *r, off_t pos,
+    uint32_t sequence, ngx_smtp_log_record_t *record, off_t *next);
+
+/*
+ * The record at bad, in the group at r->log.pos, is bad; sequence: that of the
+ * one before.  NGX_OK: r->log.pos is at the next group that can be believed,
+ * and what is left out is in r->skips; NGX_DONE: nothing good follows.
+ */
+ngx_int_t ngx_smtp_recovery_skip(ngx_smtp_recovery_ctx_t *r, off_t bad,
+    uint32_t sequence);
+/* pos, or the end of what is left out there */
+off_t ngx_smtp_recovery_skipped(ngx_smtp_recovery_ctx_t *r, off_t pos);
+/* copies to quarantine/ and counts what matters of it */
+ngx_int_t ngx_smtp_recovery_skip_keep(ngx_smtp_recovery_ctx_t *r);
 
 /* memory; NULL or NGX_ERROR with file->fault */
 void *ngx_smtp_recovery_alloc(ngx_smtp_recovery_ctx_t *r, size_t size);

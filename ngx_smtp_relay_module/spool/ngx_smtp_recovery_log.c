@@ -17,9 +17,6 @@
 static ngx_int_t ngx_smtp_recovery_log_header(ngx_smtp_recovery_ctx_t *r);
 static ngx_int_t ngx_smtp_recovery_log_bad(ngx_smtp_recovery_ctx_t *r,
     const char *name);
-static ngx_int_t ngx_smtp_recovery_record(ngx_smtp_recovery_ctx_t *r,
-    off_t pos, uint32_t sequence, ngx_smtp_log_record_t *record,
-    off_t *next);
 static ngx_int_t ngx_smtp_recovery_check(ngx_smtp_recovery_ctx_t *r,
     ngx_smtp_recovery_log_t *log, ngx_smtp_log_record_t *record, off_t pos,
     off_t next);
@@ -204,7 +201,18 @@ ngx_smtp_recovery_log_check(ngx_smtp_recovery_ctx_t *r)
                                           &next);
 
             if (rc == NGX_DONE) {
-                return ngx_smtp_recovery_log_decide(r);
+                rc = ngx_smtp_recovery_skip(r, log.pos, log.sequence);
+
+                if (rc == NGX_DONE) {
+                    return ngx_smtp_recovery_log_decide(r);
+                }
+
+                if (rc != NGX_OK) {
+                    return rc;
+                }
+
+                log = r->log;
+                break;
             }
 
             if (rc != NGX_OK) {
@@ -230,9 +238,7 @@ ngx_smtp_recovery_log_check(ngx_smtp_recovery_ctx_t *r)
 }
 
 
-/* NGX_DONE: no good record here */
-
-static ngx_int_t
+ngx_int_t
 ngx_smtp_recovery_record(ngx_smtp_recovery_ctx_t *r, off_t pos,
     uint32_t sequence, ngx_smtp_log_record_t *record, off_t *next)
 {
@@ -372,10 +378,17 @@ ngx_smtp_recovery_check_sealed(ngx_smtp_recovery_log_t *log,
 static ngx_int_t
 ngx_smtp_recovery_log_decide(ngx_smtp_recovery_ctx_t *r)
 {
+    ngx_int_t                 rc;
     struct stat               st;
     ngx_smtp_segment_file_t  *f;
 
     f = r->file;
+
+    rc = ngx_smtp_recovery_skip_keep(r);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
 
     if (ngx_smtp_sys.fstat(f->data, &st) == -1) {
         (void) ngx_smtp_fault_set(&f->fault, "fstat() of segment data");
@@ -411,6 +424,13 @@ ngx_smtp_recovery_log_apply(ngx_smtp_recovery_ctx_t *r)
 
         if (r->window.read >= r->budget) {
             return NGX_AGAIN;
+        }
+
+        next = ngx_smtp_recovery_skipped(r, r->pos);
+
+        if (next != r->pos) {
+            r->pos = next;
+            continue;
         }
 
         rc = ngx_smtp_recovery_record(r, r->pos, 0, &record, &next);

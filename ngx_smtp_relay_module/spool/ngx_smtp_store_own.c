@@ -439,6 +439,14 @@ ngx_smtp_own_notes(ngx_smtp_segment_t *seg)
                       n->damaged);
     }
 
+    if (n->log_bad) {
+        ngx_log_error(NGX_LOG_CRIT, log, 0,
+                      "spool \"%V\": %ui parts of the log of segment %*s are "
+                      "bad, copies are in quarantine/: results in them are "
+                      "lost, some mail may be delivered again; check the disk",
+                      path, n->log_bad, (size_t) NGX_SMTP_ID_TEXT, id);
+    }
+
     if (n->torn || n->events_lost) {
         ngx_log_error(NGX_LOG_WARN, log, 0,
                       "spool \"%V\": segment %*s ended in mail that was never "

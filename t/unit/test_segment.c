@@ -17,6 +17,7 @@
  * sources: spool/ngx_smtp_recovery_log.c spool/ngx_smtp_recovery_scan.c
  * sources: spool/ngx_smtp_spool_check.c t/unit/spool.c
  * sources: spool/ngx_smtp_errors.c
+ * sources: spool/ngx_smtp_recovery_skip.c
  */
 
 

@@ -27,6 +27,7 @@
  * sources: spool/ngx_smtp_recovery_log.c spool/ngx_smtp_recovery_scan.c
  * sources: t/unit/spool.c
  * sources: spool/ngx_smtp_errors.c
+ * sources: spool/ngx_smtp_recovery_skip.c
  */
 
 

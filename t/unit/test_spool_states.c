@@ -31,6 +31,7 @@
  * sources: spool/ngx_smtp_recovery_log.c spool/ngx_smtp_recovery_scan.c
  * sources: spool/ngx_smtp_errors.c
  * sources: t/unit/spool.c t/unit/powerloss.c t/unit/powerloss_disk.c
+ * sources: spool/ngx_smtp_recovery_skip.c
  */
 
 

@@ -23,6 +23,7 @@
  * sources: core/ngx_smtp_crc32c.c core/ngx_smtp_content.c
  * sources: core/ngx_smtp_task.c spool/ngx_smtp_spool_check.c
  * sources: spool/ngx_smtp_store_walk.c t/unit/store_env.c
+ * sources: spool/ngx_smtp_recovery_skip.c
  */
 
 

@@ -31,6 +31,7 @@
  * sources: t/unit/store_env.c t/unit/store_scene.c t/unit/powerloss.c
  * sources: t/unit/powerloss_disk.c
  * sources: spool/ngx_smtp_errors.c spool/ngx_smtp_store_change.c
+ * sources: spool/ngx_smtp_recovery_skip.c
  */
 
 

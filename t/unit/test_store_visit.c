@@ -28,6 +28,7 @@
  * sources: t/unit/powerloss_disk.c
  * sources: t/unit/spool.c
  * sources: spool/ngx_smtp_errors.c spool/ngx_smtp_store_change.c
+ * sources: spool/ngx_smtp_recovery_skip.c
  */
 
 
