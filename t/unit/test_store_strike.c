@@ -24,6 +24,7 @@
  * sources: core/ngx_smtp_task.c spool/ngx_smtp_spool_check.c
  * sources: t/unit/store_env.c
  * sources: spool/ngx_smtp_errors.c spool/ngx_smtp_store_change.c
+ * sources: spool/ngx_smtp_recovery_skip.c
  */
 
 
