@@ -74,11 +74,16 @@ for my $name (qw/ mta serial slow /) {
         my $listen = $t->port("$name$newline");
         my $port = $t->port($name);
 
+        # the slow one is as slow as the machine
+
+        my $timeout = $name eq 'slow' ? 'smtp_pass_timeout  30s;' : '';
+
         $servers .= <<"EOC";
     server {
         listen  127.0.0.1:$listen;
         smtp_pass  127.0.0.1:$port;
         smtp_bare_newline  $newline;
+        $timeout
     }
 
 EOC
