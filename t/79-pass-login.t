@@ -48,6 +48,8 @@ my $token = backend('token', [ 'AUTH LOGIN XOAUTH2' ],
             ? '334 eyJzdGF0dXMiOiI0MDEiLCJzY29wZSI6InNtdHAifQ=='
             : undef }, '' => '535 5.7.3 Authentication unsuccessful',
         uc $long => '235 2.7.0 yes' });
+my $tenants = backend('tenants', [ 'AUTH PLAIN' ], replies => { RCPT => sub {
+    $_[1] =~ /<no/ ? '550 5.1.1 nobody' : undef } });
 my $picky = backend('picky', [ 'AUTH PLAIN' ],
     replies => { AUTH => '535 5.7.8 who are you' });
 
@@ -121,6 +123,18 @@ stream {
         listen  127.0.0.1:%%PORT_token_in%%;
         smtp_pass  127.0.0.1:%%PORT_token%%;
         smtp_pass_auth  $user $token xoauth2;
+        %%TLS%%
+    }
+
+    map $smtp_rcpt_domain $tenant {
+        default  service-one;
+        two.test  service-two;
+    }
+
+    server {
+        listen  127.0.0.1:%%PORT_tenant%%;
+        smtp_pass  127.0.0.1:%%PORT_tenants%%;
+        smtp_pass_auth  $tenant "pass";
         %%TLS%%
     }
 
@@ -228,6 +242,28 @@ $c = login('password');
 mail($c, 'a password by variable', 'one.test');
 is((auths($plain))[-1], '5 AUTH PLAIN ' . plain_of('service-one', 'token-one'),
     'by AUTH PLAIN');
+
+# a transaction is of one login
+
+$c = login('tenant');
+$c->cmd('MAIL FROM:<x@from.test>');
+$c->check('RCPT TO:<a@one.test>', 250, 'a recipient of one login');
+$c->check('RCPT TO:<a@two.test>', qr/^452 4\.5\.3/, 'not with one of another');
+$c->check('RCPT TO:<b@one.test>', 250, 'but with another of the same');
+$c->cmd('RSET');
+
+# nobody was promised anything: the login changes
+
+$c->cmd('MAIL FROM:<y@from.test>');
+$c->check('RCPT TO:<no@one.test>', 550, 'a refused one');
+$c->check('RCPT TO:<a@two.test>', 250, 'then one of another login');
+$c->cmd('DATA');
+$c->check("y\r\n.", 250, 'sent');
+
+my ($y) = $tenants->messages();
+
+is((grep { /^$y->{conn} AUTH/ } $tenants->commands())[0], "$y->{conn} AUTH "
+    . 'PLAIN ' . plain_of('service-two', 'pass'), 'by that login');
 
 # nothing stays
 

@@ -96,6 +96,10 @@ ngx_smtp_pass_rcpt(ngx_smtp_transaction_t *txn, ngx_smtp_rcpt_t *rcpt)
 
     rc = ngx_smtp_pass_target(ps, rcpt);
 
+    if (rc == NGX_OK) {
+        rc = ngx_smtp_pass_identity_next(ps);
+    }
+
     if (rc == NGX_DECLINED) {
 
         /* MTAs send it again in a transaction of its own */

@@ -84,6 +84,57 @@ ngx_smtp_pass_identity(ngx_smtp_pass_t *ps)
 }
 
 
+ngx_int_t
+ngx_smtp_pass_identity_next(ngx_smtp_pass_t *ps)
+{
+    ngx_smtp_pass_conf_t      *conf;
+    ngx_smtp_pass_identity_t   who;
+
+    conf = ps->conf;
+
+    if (ps->who.key.data == NULL
+        || (conf->ssl_name_value == NULL && conf->ssl_certificate == NULL
+            && conf->bind_value == NULL
+            && (conf->user == NULL || (conf->user->lengths == NULL
+                                       && conf->password->lengths == NULL))))
+    {
+        return NGX_OK;
+    }
+
+    who = ps->who;
+    ps->who.key.data = NULL;
+
+    if (ngx_smtp_pass_identity(ps) != NGX_OK) {
+        ps->who = who;
+        return NGX_DECLINED;
+    }
+
+    if (who.key.len == ps->who.key.len
+        && ngx_memcmp(who.key.data, ps->who.key.data, who.key.len) == 0)
+    {
+        return NGX_OK;
+    }
+
+    if (ps->naccepted) {
+        ps->who = who;
+        return NGX_DECLINED;
+    }
+
+    if (ps->conn) {
+        ngx_smtp_pass_conn_release(ps->conn);
+    }
+
+    ngx_smtp_pass_unpick(ps, 0);
+
+    ps->eval = NULL;
+    ps->addr = 0;
+    ps->mail_refused = 0;
+    ps->doomed = 0;
+
+    return NGX_OK;
+}
+
+
 static ngx_stream_session_t *
 ngx_smtp_pass_identity_eval(ngx_smtp_pass_t *ps)
 {

@@ -220,6 +220,13 @@ void ngx_smtp_pass_spool(ngx_smtp_pass_t *ps);
  */
 ngx_int_t ngx_smtp_pass_identity(ngx_smtp_pass_t *ps);
 
+/*
+ * Another recipient: are we the same for it?  NGX_OK, also if nobody was
+ * promised anything and we are another one from now on; NGX_DECLINED: not in
+ * this transaction.
+ */
+ngx_int_t ngx_smtp_pass_identity_next(ngx_smtp_pass_t *ps);
+
 /* Sets ps->tx.xforward, if it is wanted.  NGX_OK, NGX_ERROR: no memory. */
 ngx_int_t ngx_smtp_pass_xforward(ngx_smtp_pass_t *ps);
 
