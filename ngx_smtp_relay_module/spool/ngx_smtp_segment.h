@@ -45,6 +45,7 @@ typedef struct {
     int                     data;       /* locked; -1: closed */
     int                     log;        /* -1: not open (adopted, no log) */
     off_t                   data_end;   /* committed end of the data */
+    off_t                   data_zero;  /* zeros were written up to here */
     off_t                   log_end;    /* end of the records written */
     off_t                   log_space;  /* allocated up to here */
     off_t                   owed;       /* bytes of log that accepted mail may
@@ -64,6 +65,7 @@ typedef struct {
     unsigned                data_broken:1;  /* a batch could not be taken
                                                back: see append */
     unsigned                no_reserve:1;   /* no fallocate() here */
+    unsigned                no_zeros:1; /* they could not be written */
     unsigned                ended:1;    /* SEGMENT_DONE is written */
 } ngx_smtp_segment_file_t;
 
@@ -71,9 +73,10 @@ typedef struct {
 /*
  * Creates an empty segment, locked, both files and their names durable.  msec:
  * milliseconds since 1970; random: NGX_SMTP_SEGMENT_RANDOM bytes.  prezero:
- * bytes to be written as zeros ahead (faster syncs; 0: none).  NGX_OK; else
- * nothing is open, and what was made is left for ngx_smtp_spool_clean() or is
- * an empty segment that anybody removes.
+ * bytes to be written as zeros ahead (faster syncs; 0: none; append does so in
+ * small steps when there is a load).  NGX_OK; else nothing is open, and what
+ * was made is left for ngx_smtp_spool_clean() or is an empty segment that
+ * anybody removes.
  */
 ngx_int_t ngx_smtp_segment_create(ngx_smtp_spool_t *spool,
     ngx_smtp_segment_file_t *f, uint64_t msec, const u_char *random,

@@ -63,7 +63,7 @@
 #define NGX_SMTP_BATCH_BYTES        (8 * 1024 * 1024)
 #define NGX_SMTP_LOOK_MAX           16      /* segments taken by a look */
 #define NGX_SMTP_SEGMENT_SIZE       (64 * 1024 * 1024)
-#define NGX_SMTP_PREZERO            (16 * 1024 * 1024)
+#define NGX_SMTP_PREZERO            (2 * 1024 * 1024)
 #define NGX_SMTP_CHUNK_SIZE         4096
 #define NGX_SMTP_READ_SIZE          65536
 #define NGX_SMTP_SLICE_STEP         32

@@ -53,6 +53,8 @@
       "2:000", "2:000", "busy 2:000", "error 2:000" },
     { "6.2 2", "pwritev", &accept_one, ".data", 1,
       "2:000 4:00", "2:000", "busy 2:000", "error 2:000" },
+    { "6.2 Z", "pwritev", &accept_load, ".data", 2,
+      "2:000 4:00", "2:000", "ok 2:000 4:00", "ok 2:000 4:00" },
     { "6.2 3", "fdatasync", &accept_one, ".data", 1,
       "2:000 4:00", "2:000 4:00", "busy 2:000", "error 2:000" },
     { "6.2 T1", "ftruncate", &take_back, ".data", 1,

@@ -277,6 +277,83 @@ test_take_back(void **state)
 }
 
 
+/* zeros ahead: with small batches that come in numbers; nothing needs them */
+
+static void
+test_zeros(void **state)
+{
+    off_t                     end;
+    ngx_int_t                 rc;
+    ngx_uint_t                i, n;
+    struct stat               st;
+    ngx_smtp_recovery_t      *r;
+    ngx_smtp_segment_file_t   f;
+
+    assert_int_equal(test_segment_create(&spool, &f, 1, 0), NGX_OK);
+
+    for (n = 1; f.data_zero <= f.data_end; n++) {
+        assert_true(n < 100);
+        assert_int_equal(test_append(&f, n, 1, NULL), NGX_OK);
+    }
+
+    assert_true(n > 10);
+    assert_int_equal(fstat(f.data, &st), 0);
+    assert_int_equal(st.st_size, f.data_zero);
+    assert_true(st.st_size > f.data_end + 500000);
+
+    /* written over, the file does not grow; what is taken back ends them */
+
+    end = st.st_size;
+    assert_int_equal(test_append(&f, n++, 1, NULL), NGX_OK);
+    assert_int_equal(fstat(f.data, &st), 0);
+    assert_int_equal(st.st_size, end);
+
+    test_fault_set(test_fault_errno, 1, ENOSPC);
+    test_fault.half = 1;
+    assert_int_equal(test_append(&f, n, 1, NULL), NGX_BUSY);
+    test_fault_clear();
+    assert_int_equal(fstat(f.data, &st), 0);
+    assert_int_equal(st.st_size, f.data_end);
+
+    /* no space for zeros: the batch counts, and they are not tried again */
+
+    test_fault_set(test_fault_errno, 2, ENOSPC);
+    test_fault.half = 1;
+    assert_int_equal(test_append(&f, n++, 1, NULL), NGX_OK);
+    assert_string_equal(test_fault.name, "pwritev");
+    assert_int_equal(test_fault.hits, 1);
+    test_fault_clear();
+    assert_int_equal(fstat(f.data, &st), 0);
+    assert_int_equal(st.st_size, f.data_end);
+    assert_int_equal(test_append(&f, n++, 1, NULL), NGX_OK);
+    assert_int_equal(fstat(f.data, &st), 0);
+    assert_int_equal(st.st_size, f.data_end);
+
+    /* left behind by a killed process, they are no damage */
+
+    f.no_zeros = 0;
+    assert_int_equal(test_append(&f, n, 1, NULL), NGX_OK);
+    assert_true(f.data_zero > f.data_end);
+    ngx_smtp_segment_close(&spool, &f);
+
+    r = test_recover(&spool, &f, &f.header.id, &rc);
+    assert_int_equal(rc, NGX_OK);
+    assert_int_equal(r->nlive, n);
+    assert_int_equal(r->notes.torn + r->notes.damaged + r->notes.quarantined,
+                     0);
+
+    for (i = 1; i <= n; i++) {
+        assert_true(test_intact(&spool, &f, test_live(r, i)));
+    }
+
+    assert_int_equal(fstat(f.data, &st), 0);
+    assert_int_equal(st.st_size, f.data_end);
+
+    ngx_smtp_recovery_free(r);
+    ngx_smtp_segment_close(&spool, &f);
+}
+
+
 static void
 test_reserve(void **state)
 {
@@ -821,6 +898,7 @@ main(void)
         test(test_lock_race),
         test(test_append_many),
         test(test_take_back),
+        test(test_zeros),
         test(test_reserve),
         test(test_mtime),
         test(test_orphans),

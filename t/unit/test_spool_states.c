@@ -73,6 +73,7 @@ typedef struct {
 
 static ngx_int_t test_prepare_none(void);
 static ngx_int_t test_prepare_one(void);
+static ngx_int_t test_prepare_load(void);
 static ngx_int_t test_prepare_large(void);
 static ngx_int_t test_prepare_zeros(void);
 static ngx_int_t test_prepare_torn(void);
@@ -124,6 +125,8 @@ static test_step_t  large = { "large", test_prepare_one, test_run_large,
                               NULL };
 static test_step_t  accept_one = { "accept", test_prepare_one,
                                    test_run_accept, NULL };
+static test_step_t  accept_load = { "accept, zeros ahead", test_prepare_load,
+                                    test_run_accept, NULL };
 static test_step_t  take_back = { "take back", test_prepare_one,
                                   test_run_accept, ".data" };
 static test_step_t  deliver = { "deliver", test_prepare_large,
@@ -174,6 +177,21 @@ test_prepare_one(void)
     test_message_make(&m, 2, 0);
     test_head = m.head_size;
     test_message_free(&m);
+
+    return NGX_OK;
+}
+
+
+/* as if many batches had come: the next one has zeros written ahead */
+
+static ngx_int_t
+test_prepare_load(void)
+{
+    if (test_prepare_one() != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    file.batch = 1000;
 
     return NGX_OK;
 }
