@@ -20,6 +20,11 @@
 static void ngx_smtp_secret_wipe(void *data);
 
 
+static ngx_atomic_t   ngx_smtp_transactions_private;
+
+ngx_atomic_t         *ngx_smtp_transactions = &ngx_smtp_transactions_private;
+
+
 ngx_smtp_transaction_t *
 ngx_smtp_transaction_create(ngx_log_t *log)
 {
@@ -52,6 +57,8 @@ ngx_smtp_transaction_create(ngx_log_t *log)
     txn->pool = pool;
     pool->log = txn->log;
 
+    (*ngx_smtp_transactions)++;
+
     return txn;
 
 failed:
@@ -68,6 +75,8 @@ ngx_smtp_transaction_free(ngx_smtp_transaction_t *txn)
     ngx_smtp_block_free(ngx_smtp_content_take(&txn->content));
 
     ngx_destroy_pool(txn->pool);
+
+    (*ngx_smtp_transactions)--;
 }
 
 

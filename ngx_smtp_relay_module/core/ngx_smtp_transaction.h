@@ -157,6 +157,10 @@ struct ngx_smtp_transaction_s {
 };
 
 
+/* how many there are in this worker; always valid, the zone's or private */
+extern ngx_atomic_t  *ngx_smtp_transactions;
+
+
 /*
  * A zeroed transaction in a pool of its own, log copied into it; NULL without
  * memory.

@@ -20,6 +20,10 @@
 #include "ngx_smtp_status.h"
 
 
+/* ms in which mail without an owner has found one */
+#define NGX_SMTP_STATUS_SETTLED  5000
+
+
 typedef struct {
     u_char                  *key;
     ngx_str_t                json;
@@ -46,6 +50,7 @@ typedef struct {
     ngx_array_t              workers;
     uint64_t                 tally[NGX_SMTP_CONTROL_RESULTS];
     u_char                  *position;  /* the first; NULL: all went on */
+    uint64_t                 left;      /* segments that nobody takes */
     unsigned                 owned:1;   /* the segment of the id is */
     unsigned                 partial:1;
 } ngx_smtp_status_t;
@@ -63,6 +68,8 @@ static ngx_smtp_status_queue_t *ngx_smtp_status_queue(ngx_smtp_status_t *s,
 static void ngx_smtp_status_totals(ngx_smtp_status_conf_t *conf,
     ngx_smtp_status_t *s, ngx_smtp_json_t *j);
 static void ngx_smtp_status_queues(ngx_smtp_status_conf_t *conf,
+    ngx_smtp_status_t *s, ngx_smtp_json_t *j);
+static void ngx_smtp_status_draining(ngx_smtp_status_conf_t *conf,
     ngx_smtp_status_t *s, ngx_smtp_json_t *j);
 static void ngx_smtp_status_partial(ngx_smtp_status_t *s,
     ngx_smtp_bus_ask_t *ask, ngx_smtp_json_t *j);
@@ -153,6 +160,7 @@ ngx_smtp_status_answer(ngx_smtp_status_conf_t *conf,
         ngx_smtp_status_totals(conf, &s, j);
         ngx_smtp_status_queues(conf, &s, j);
         ngx_smtp_status_backends(j);
+        ngx_smtp_status_draining(conf, &s, j);
         ngx_smtp_json_flag(j, "complete", s.position == NULL && !s.partial);
         break;
 
@@ -284,6 +292,10 @@ ngx_smtp_status_field(ngx_smtp_status_t *s, ngx_uint_t tag, ngx_str_t *value,
 
     case NGX_SMTP_CONTROL_TAG_OWNED:
         s->owned |= (ngx_smtp_bus_number(value) != 0);
+        return NGX_OK;
+
+    case NGX_SMTP_CONTROL_TAG_LEFT:
+        s->left = ngx_max(s->left, ngx_smtp_bus_number(value));
         return NGX_OK;
 
     case NGX_SMTP_CONTROL_TAG_LEAVING:
@@ -497,6 +509,47 @@ ngx_smtp_status_queues(ngx_smtp_status_conf_t *conf, ngx_smtp_status_t *s,
     }
 
     ngx_smtp_json_raw(j, "]");
+}
+
+
+/*
+ * Drained: nothing is queued, nothing comes in, and no segment can be on its
+ * way from a worker that died or left to one that has not found it yet.
+ */
+
+static void
+ngx_smtp_status_draining(ngx_smtp_status_conf_t *conf, ngx_smtp_status_t *s,
+    ngx_smtp_json_t *j)
+{
+    uint64_t                   n;
+    ngx_uint_t                 i, draining;
+    ngx_atomic_uint_t          counts[NGX_SMTP_COUNTS];
+    ngx_atomic_uint_t          gauges[NGX_SMTP_GAUGES];
+    ngx_smtp_status_worker_t  *w;
+
+    n = s->left;
+    w = s->workers.elts;
+
+    for (i = 0; i < s->workers.nelts; i++) {
+        n += w[i].messages;
+    }
+
+    draining = 0;
+
+    if (conf->zone) {
+        draining = ngx_smtp_zone_is_draining(conf->zone);
+
+        ngx_smtp_zone_totals(conf->zone, counts, gauges);
+        n += gauges[NGX_SMTP_GAUGE_RECEIVING] + gauges[NGX_SMTP_GAUGE_QUEUED];
+    }
+
+    ngx_smtp_json_count(j, "left_alone", s->left);
+    ngx_smtp_json_flag(j, "draining", draining);
+    ngx_smtp_json_flag(j, "drained",
+                       draining && n == 0 && s->position == NULL
+                       && !s->partial
+                       && ngx_smtp_zone_settled(conf->zone)
+                          >= NGX_SMTP_STATUS_SETTLED);
 }
 
 

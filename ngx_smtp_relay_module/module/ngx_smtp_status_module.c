@@ -44,6 +44,8 @@ typedef struct {
 static ngx_int_t ngx_smtp_status_handler(ngx_http_request_t *r);
 static ngx_uint_t ngx_smtp_status_route(ngx_http_request_t *r,
     ngx_smtp_control_request_t *control, const char **error);
+static ngx_uint_t ngx_smtp_status_drain(ngx_http_request_t *r,
+    ngx_str_t *name, const char **error);
 static ngx_uint_t ngx_smtp_status_action(ngx_str_t *name);
 static ngx_uint_t ngx_smtp_status_method(ngx_http_request_t *r,
     ngx_uint_t writes, const char **error);
@@ -158,6 +160,7 @@ ngx_smtp_status_handler(ngx_http_request_t *r)
 
 /*
  *  /                     GET
+ *  /drain/on, /drain/off  POST
  *  /queue                GET
  *  /queue/<action>       POST
  *  /message/<id>         GET
@@ -214,6 +217,13 @@ ngx_smtp_status_route(ngx_http_request_t *r,
                            : NGX_HTTP_NOT_FOUND;
     }
 
+    if (part[0].len == 5 && ngx_strncmp(part[0].data, "drain", 5) == 0
+        && n == 2)
+    {
+        control->op = NGX_SMTP_CONTROL_COUNT;
+        return ngx_smtp_status_drain(r, &part[1], error);
+    }
+
     if (part[0].len == 7 && ngx_strncmp(part[0].data, "message", 7) == 0
         && (n == 2 || n == 3))
     {
@@ -231,6 +241,52 @@ ngx_smtp_status_route(ngx_http_request_t *r,
     }
 
     return NGX_HTTP_NOT_FOUND;
+}
+
+
+/* Switches it; the answer is the status then. */
+
+static ngx_uint_t
+ngx_smtp_status_drain(ngx_http_request_t *r, ngx_str_t *name,
+    const char **error)
+{
+    ngx_uint_t              on, status;
+    ngx_smtp_status_conf_t  conf;
+
+    on = (name->len == 2 && ngx_strncmp(name->data, "on", 2) == 0);
+
+    if (!on && (name->len != 3 || ngx_strncmp(name->data, "off", 3) != 0)) {
+        return NGX_HTTP_NOT_FOUND;
+    }
+
+    status = ngx_smtp_status_method(r, 1, error);
+
+    if (status) {
+        return status;
+    }
+
+    if (r->args.len) {
+        *error = "this takes no arguments";
+        return NGX_HTTP_BAD_REQUEST;
+    }
+
+    if (ngx_smtp_status_conf(&conf, r->pool) != NGX_OK) {
+        *error = "no memory";
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (conf.zone == NULL) {
+        *error = "there is no server for mail";
+        return NGX_HTTP_NOT_FOUND;
+    }
+
+    ngx_smtp_zone_drain(conf.zone, on);
+
+    ngx_log_error(NGX_LOG_NOTICE, r->connection->log, 0,
+                  on ? "draining: new mail is refused"
+                     : "draining is over: new mail is taken");
+
+    return 0;
 }
 
 

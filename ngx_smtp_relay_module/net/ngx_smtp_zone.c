@@ -63,7 +63,8 @@ ngx_str_t  ngx_smtp_gauge_names[] = {
     ngx_string("sessions"),
     ngx_string("queued"),
     ngx_string("held"),
-    ngx_string("outbound")
+    ngx_string("outbound"),
+    ngx_string("receiving")
 };
 
 
@@ -197,6 +198,8 @@ ngx_smtp_zone_init_worker(ngx_shm_zone_t *shm_zone, ngx_log_t *log)
 
     ngx_smtp_slot = &ngx_smtp_slot_private;
     ngx_smtp_slot_zone = NULL;
+    ngx_smtp_transactions =
+                   &ngx_smtp_slot_private.gauges[NGX_SMTP_GAUGE_RECEIVING];
 
     if (shm_zone == NULL) {
         return;
@@ -222,6 +225,8 @@ ngx_smtp_zone_init_worker(ngx_shm_zone_t *shm_zone, ngx_log_t *log)
             slot = s;
         }
     }
+
+    sh->changed = ngx_current_msec;
 
     if (slot) {
         slot->generation = ++sh->generation;
@@ -249,6 +254,7 @@ ngx_smtp_zone_init_worker(ngx_shm_zone_t *shm_zone, ngx_log_t *log)
     ngx_smtp_slot_zone = zone;
 
     ngx_smtp_works_set(slot->works);
+    ngx_smtp_transactions = &slot->gauges[NGX_SMTP_GAUGE_RECEIVING];
 }
 
 
@@ -268,12 +274,15 @@ ngx_smtp_zone_exit_worker(void)
 
     ngx_shmtx_lock(&zone->shpool->mutex);
 
+    zone->sh->changed = ngx_current_msec;
     ngx_smtp_zone_fold_locked(zone, ngx_smtp_slot);
 
     ngx_shmtx_unlock(&zone->shpool->mutex);
 
     ngx_smtp_slot = &ngx_smtp_slot_private;
     ngx_smtp_slot_zone = NULL;
+    ngx_smtp_transactions =
+                   &ngx_smtp_slot_private.gauges[NGX_SMTP_GAUGE_RECEIVING];
 }
 
 

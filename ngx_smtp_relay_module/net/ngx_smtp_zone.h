@@ -70,6 +70,7 @@ typedef enum {
     NGX_SMTP_GAUGE_QUEUED,          /* messages owned; summed up from usage */
     NGX_SMTP_GAUGE_HELD,            /* messages on hold; likewise */
     NGX_SMTP_GAUGE_OUTBOUND,        /* connections to next hops */
+    NGX_SMTP_GAUGE_RECEIVING,       /* transactions with clients */
     NGX_SMTP_GAUGES
 } ngx_smtp_gauge_e;
 
@@ -163,6 +164,21 @@ ngx_smtp_usage_t *ngx_smtp_zone_usage(ngx_str_t **names, ngx_uint_t n,
 
 void ngx_smtp_zone_usage_sum(ngx_smtp_usage_t *usage,
     ngx_atomic_uint_t *messages, ngx_atomic_uint_t *bytes);
+
+/*
+ * Draining: no worker of this nginx takes new mail; over reloads, until it is
+ * switched off or nginx is stopped.  The first is for sessions, the others for
+ * who controls it.
+ */
+ngx_uint_t ngx_smtp_zone_draining(void);
+ngx_uint_t ngx_smtp_zone_is_draining(ngx_shm_zone_t *zone);
+void ngx_smtp_zone_drain(ngx_shm_zone_t *zone, ngx_uint_t on);
+
+/*
+ * For how long, in ms, draining was not switched, and no worker of this zone
+ * came or went: mail may be on the way from one to another before.
+ */
+ngx_msec_t ngx_smtp_zone_settled(ngx_shm_zone_t *zone);
 
 
 /* -- ngx_smtp_zone_strike.c ----------------------------------------------- */

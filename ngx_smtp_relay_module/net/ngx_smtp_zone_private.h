@@ -17,6 +17,7 @@
 
 
 #include "ngx_smtp_zone.h"
+#include "ngx_smtp_transaction.h"
 
 
 #define NGX_SMTP_ZONE_HASHING       64
@@ -66,6 +67,9 @@ typedef struct {
 
     ngx_uint_t               nbuckets;  /* a power of 2 */
     ngx_smtp_zone_login_t   *logins;    /* WAYS for each bucket */
+
+    ngx_atomic_t             draining;
+    ngx_msec_t               changed;       /* draining, or the workers */
 
     ngx_uint_t               nleft;         /* ever put there */
     ngx_smtp_work_t          left[NGX_SMTP_ZONE_LEFT];

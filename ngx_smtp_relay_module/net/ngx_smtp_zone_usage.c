@@ -8,7 +8,7 @@
  * How much mail is in the queues, over all workers of a zone.  Each worker has
  * an array of its own in the zone, written without a lock; it is found by the
  * key of a queue's name, since workers of different configurations may have
- * queues in different order.
+ * queues in different order.  And whether the node is to become empty.
  */
 
 
@@ -213,4 +213,60 @@ ngx_smtp_zone_usage_exit(void)
     ngx_smtp_zone_others = NULL;
     ngx_smtp_zone_mine = NULL;
     ngx_smtp_zone_nusage = 0;
+}
+
+
+/* draining */
+
+ngx_uint_t
+ngx_smtp_zone_draining(void)
+{
+    return ngx_smtp_slot_zone && ngx_smtp_slot_zone->sh->draining;
+}
+
+
+ngx_uint_t
+ngx_smtp_zone_is_draining(ngx_shm_zone_t *shm_zone)
+{
+    ngx_smtp_zone_t  *zone;
+
+    zone = shm_zone->data;
+
+    return zone->sh->draining != 0;
+}
+
+
+void
+ngx_smtp_zone_drain(ngx_shm_zone_t *shm_zone, ngx_uint_t on)
+{
+    ngx_smtp_zone_t  *zone;
+
+    zone = shm_zone->data;
+
+    ngx_shmtx_lock(&zone->shpool->mutex);
+
+    if (zone->sh->draining != on) {
+        zone->sh->draining = on;
+        zone->sh->changed = ngx_current_msec;
+    }
+
+    ngx_shmtx_unlock(&zone->shpool->mutex);
+}
+
+
+ngx_msec_t
+ngx_smtp_zone_settled(ngx_shm_zone_t *shm_zone)
+{
+    ngx_msec_int_t    msec;
+    ngx_smtp_zone_t  *zone;
+
+    zone = shm_zone->data;
+
+    ngx_shmtx_lock(&zone->shpool->mutex);
+
+    msec = (ngx_msec_int_t) (ngx_current_msec - zone->sh->changed);
+
+    ngx_shmtx_unlock(&zone->shpool->mutex);
+
+    return ngx_max(msec, 0);
 }

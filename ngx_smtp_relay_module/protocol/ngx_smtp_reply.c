@@ -85,6 +85,8 @@ static const ngx_smtp_reply_t  ngx_smtp_replies[] = {
     ngx_smtp_reply_row(BUSY, 421, "4.3.2", "Too busy, try again later"),
     ngx_smtp_reply_row(SHUTDOWN, 421, "4.3.2",
                        "Service is being restarted, try again"),
+    ngx_smtp_reply_row(DRAINING, 421, "4.3.2",
+                       "Not taking mail now, try another server or later"),
     ngx_smtp_reply_row(TIMEOUT, 421, "4.4.2", "Timed out"),
     ngx_smtp_reply_row(TOO_SLOW, 421, "4.4.2", "Data comes too slowly"),
     ngx_smtp_reply_row(LOOP, 554, "5.4.6", "Too many hops"),

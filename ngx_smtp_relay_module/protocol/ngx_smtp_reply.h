@@ -76,6 +76,7 @@ typedef enum {
     NGX_SMTP_REPLY_TOO_MANY_COMMANDS,    /* 421 4.7.0 commands without mail */
     NGX_SMTP_REPLY_BUSY,                 /* 421 4.3.2 no free connections */
     NGX_SMTP_REPLY_SHUTDOWN,             /* 421 4.3.2 */
+    NGX_SMTP_REPLY_DRAINING,             /* 421 4.3.2 */
     NGX_SMTP_REPLY_TIMEOUT,              /* 421 4.4.2 */
     NGX_SMTP_REPLY_TOO_SLOW,             /* 421 4.4.2 minimum data rate */
     NGX_SMTP_REPLY_LOOP,                 /* 554 5.4.6 too many hops */

@@ -718,6 +718,8 @@ ngx_smtp_control_end(ngx_smtp_control_job_t *job)
 
     if (job->request.op == NGX_SMTP_CONTROL_COUNT) {
         ngx_smtp_control_put_counts(job);
+        ngx_smtp_control_put_number(job, NGX_SMTP_CONTROL_TAG_LEFT,
+                                   ngx_smtp_store_left(job->control->store));
 
     } else if (job->request.op > NGX_SMTP_CONTROL_SHOW) {
 

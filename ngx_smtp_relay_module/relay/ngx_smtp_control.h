@@ -94,6 +94,7 @@
 #define NGX_SMTP_CONTROL_TAG_TALLY      37  /* 5 numbers: DONE .. AGAIN */
 #define NGX_SMTP_CONTROL_TAG_OVERLOAD   38  /* could not be carried out */
 #define NGX_SMTP_CONTROL_TAG_OWNED      39  /* the segment of the id is mine */
+#define NGX_SMTP_CONTROL_TAG_LEFT       40  /* segments it leaves alone */
 
 /* numbers of NGX_SMTP_CONTROL_TAG_QUEUES: all, then by state */
 #define NGX_SMTP_CONTROL_NUMBERS        8

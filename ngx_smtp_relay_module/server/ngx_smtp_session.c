@@ -293,6 +293,11 @@ ngx_smtp_session_greet(ngx_smtp_session_t *s)
         return;
     }
 
+    if (ngx_smtp_zone_draining()) {
+        ngx_smtp_session_abandon(s, NGX_SMTP_REPLY_DRAINING);
+        return;
+    }
+
     p = ngx_slprintf(buf, buf + sizeof(buf), "%V ESMTP", &conf->hostname);
 
     text.data = buf;

@@ -6,7 +6,8 @@
 
 /*
  * What ends a session whose commands are right by themselves: too many errors,
- * too many commands without mail, a client that speaks another protocol.
+ * too many commands without mail, a client that speaks another protocol; new
+ * mail for a node that is being drained.
  */
 
 
@@ -16,6 +17,7 @@
 #include <ngx_stream.h>
 
 #include "ngx_smtp_core.h"
+#include "ngx_smtp_zone.h"
 #include "ngx_smtp_session.h"
 
 
@@ -68,6 +70,10 @@ ngx_smtp_session_limits(ngx_smtp_session_t *s, ngx_uint_t verb)
 
     if (s->errors > conf->max_errors) {
         return NGX_SMTP_REPLY_TOO_MANY_ERRORS;
+    }
+
+    if (verb == NGX_SMTP_VERB_MAIL && ngx_smtp_zone_draining()) {
+        return NGX_SMTP_REPLY_DRAINING;
     }
 
     switch (verb) {

@@ -416,6 +416,8 @@ ngx_smtp_store_tick_handler(ngx_event_t *ev)
         }
     }
 
+    ngx_smtp_unknown_tell(store);
+
     ngx_smtp_store_wake(store);
     ngx_smtp_store_slice(store);
 

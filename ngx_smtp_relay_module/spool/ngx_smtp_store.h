@@ -512,6 +512,9 @@ void ngx_smtp_walk_start(ngx_smtp_walk_t *w, ngx_smtp_store_t *store,
 ngx_int_t ngx_smtp_walk_next(ngx_smtp_walk_t *w, ngx_smtp_message_t **m);
 void ngx_smtp_walk_end(ngx_smtp_walk_t *w);
 
+/* Segments that this worker will not take: unreadable, of a newer format. */
+ngx_uint_t ngx_smtp_store_left(ngx_smtp_store_t *store);
+
 /* Is the segment of this key this worker's, with all its messages?  1 or 0. */
 ngx_uint_t ngx_smtp_store_owns(ngx_smtp_store_t *store, u_char *key);
 

@@ -13,6 +13,7 @@
  *   ngx_smtp_store_event.c   what happens to messages; pending log records
  *   ngx_smtp_store_upkeep.c  all other file work, one task at a time
  *   ngx_smtp_store_own.c     found segments, insertion
+ *   ngx_smtp_store_unknown.c mail of queues that are not configured
  *   ngx_smtp_store_strike.c  what workers died of
  *   ngx_smtp_store_leave.c   leaving, forgetting, summaries
  *   ngx_smtp_large.c         large bodies
@@ -373,6 +374,8 @@ struct ngx_smtp_store_s {
     unsigned                 look:1;
     unsigned                 leaving:1;
     unsigned                 stopping:1;
+    unsigned                 unknown:1;     /* mail of such queues was found,
+                                               and not told of */
 };
 
 
@@ -501,6 +504,14 @@ void ngx_smtp_own_insert(ngx_smtp_segment_t *seg);
 ngx_uint_t ngx_smtp_own_insert_some(ngx_smtp_segment_t *seg);
 /* Gives a segment back as it was found. */
 void ngx_smtp_own_drop(ngx_smtp_segment_t *seg);
+
+
+/* ngx_smtp_store_unknown.c */
+
+/* A message was found; of a queue that is not configured, perhaps. */
+void ngx_smtp_unknown_found(ngx_smtp_message_t *m);
+/* Tells how many wait, if some were found and nothing more is coming. */
+void ngx_smtp_unknown_tell(ngx_smtp_store_t *store);
 
 
 /* ngx_smtp_store_strike.c */

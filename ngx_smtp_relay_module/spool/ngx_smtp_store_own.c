@@ -463,21 +463,15 @@ ngx_smtp_own_notes(ngx_smtp_segment_t *seg)
 static void
 ngx_smtp_own_taken(ngx_smtp_segment_t *seg)
 {
-    u_char      id[NGX_SMTP_ID_TEXT];
-    ngx_uint_t  level;
+    u_char  id[NGX_SMTP_ID_TEXT];
 
     (void) ngx_smtp_segment_id_text(&seg->file.header.id, id);
 
-    level = (ngx_smtp_own_unknown(seg) && seg->recovery->nlive) ? NGX_LOG_WARN
-                                                                : NGX_LOG_INFO;
-
-    ngx_log_error(level, seg->store->log, 0,
-                  "spool \"%V\": segment %*s taken over with %ui messages%s%s",
+    ngx_log_error(NGX_LOG_INFO, seg->store->log, 0,
+                  "spool \"%V\": segment %*s taken over with %ui messages%s",
                   &seg->store->conf->path, (size_t) NGX_SMTP_ID_TEXT, id,
                   seg->recovery->nlive,
-                  seg->recovery->notes.scanned ? ", by a scan" : "",
-                  level == NGX_LOG_WARN ? ", some of them in queues that are "
-                                          "not configured: those wait" : "");
+                  seg->recovery->notes.scanned ? ", by a scan" : "");
 }
 
 
@@ -783,6 +777,8 @@ ngx_smtp_own_insert_one(ngx_smtp_segment_t *seg, ngx_smtp_recovered_t *r)
     if (ngx_smtp_store_done(m, ngx_time()) == NGX_OK) {
         return NGX_OK;
     }
+
+    ngx_smtp_unknown_found(m);
 
     if (seg->struck.n) {
         ngx_smtp_strike_message(m);

@@ -265,3 +265,18 @@ ngx_smtp_store_owns(ngx_smtp_store_t *store, u_char *key)
 
     return 0;
 }
+
+
+ngx_uint_t
+ngx_smtp_store_left(ngx_smtp_store_t *store)
+{
+    ngx_uint_t  i, n;
+
+    n = 0;
+
+    for (i = 0; i < store->nshunned; i++) {
+        n += store->shunned[i].forever;
+    }
+
+    return n;
+}

@@ -10,6 +10,7 @@
  * clients that leave at each stage, the end of a worker.
  *
  * sources: server/ngx_smtp_login.c server/ngx_smtp_accounts.c
+ * sources: core/ngx_smtp_transaction.c core/ngx_smtp_content.c
  * sources: net/ngx_smtp_zone_strike.c core/ngx_smtp_work.c
  * sources: net/ngx_smtp_zone.c net/ngx_smtp_zone_usage.c core/ngx_smtp_task.c
  * sources: auth/ngx_smtp_account.c auth/ngx_smtp_password.c

@@ -8,6 +8,7 @@
  * Messages that are moved to another queue or next hop, wishes, and last
  * errors, through a restart; and what of it is refused.
  *
+ * sources: spool/ngx_smtp_store_unknown.c
  * sources: spool/ngx_smtp_store_strike.c core/ngx_smtp_work.c
  * sources: spool/ngx_smtp_store_change.c spool/ngx_smtp_errors.c
  * sources: spool/ngx_smtp_store.c spool/ngx_smtp_store_commit.c

@@ -9,6 +9,7 @@
  * outstanding, mail that comes in while leaving, queues nobody knows, newer
  * formats; and a long random run of several workers against a model.
  *
+ * sources: spool/ngx_smtp_store_unknown.c
  * sources: spool/ngx_smtp_store_strike.c core/ngx_smtp_work.c
  * sources: spool/ngx_smtp_store.c spool/ngx_smtp_store_commit.c
  * sources: spool/ngx_smtp_store_write.c spool/ngx_smtp_store_event.c

@@ -9,6 +9,7 @@
  * has to say everything: at exit too, when the summaries at hand are those of
  * another time, and while a segment is still being handed up.
  *
+ * sources: spool/ngx_smtp_store_unknown.c
  * sources: spool/ngx_smtp_store_strike.c core/ngx_smtp_work.c
  * sources: spool/ngx_smtp_store.c spool/ngx_smtp_store_commit.c
  * sources: spool/ngx_smtp_store_write.c spool/ngx_smtp_store_event.c

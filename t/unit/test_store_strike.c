@@ -9,6 +9,7 @@
  * third; segments that cannot be read.  The zone is played: it says which
  * messages the dead worker was at.
  *
+ * sources: spool/ngx_smtp_store_unknown.c
  * sources: spool/ngx_smtp_store_strike.c core/ngx_smtp_work.c
  * sources: spool/ngx_smtp_store.c spool/ngx_smtp_store_commit.c
  * sources: spool/ngx_smtp_store_write.c spool/ngx_smtp_store_event.c

@@ -8,6 +8,7 @@
  * New mail does not wait for the large bodies of many ended messages to be
  * unlinked: that is done in small steps, and a batch goes in between.
  *
+ * sources: spool/ngx_smtp_store_unknown.c
  * sources: spool/ngx_smtp_store_strike.c core/ngx_smtp_work.c
  * sources: spool/ngx_smtp_store.c spool/ngx_smtp_store_commit.c
  * sources: spool/ngx_smtp_store_write.c spool/ngx_smtp_store_event.c

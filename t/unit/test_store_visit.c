@@ -11,6 +11,7 @@
  * removes what is empty.  It gives everything back at once, or keeps it for
  * some seconds.  Nobody loses anything, and what somebody owns nobody touches.
  *
+ * sources: spool/ngx_smtp_store_unknown.c
  * sources: spool/ngx_smtp_store_strike.c core/ngx_smtp_work.c
  * sources: spool/ngx_smtp_store.c spool/ngx_smtp_store_commit.c
  * sources: spool/ngx_smtp_store_write.c spool/ngx_smtp_store_event.c

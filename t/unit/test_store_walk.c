@@ -9,6 +9,7 @@
  * into one that may end meanwhile.
  *
  * sources: spool/ngx_smtp_store_walk.c
+ * sources: spool/ngx_smtp_store_unknown.c
  * sources: spool/ngx_smtp_store_strike.c core/ngx_smtp_work.c
  * sources: spool/ngx_smtp_store.c spool/ngx_smtp_store_commit.c
  * sources: spool/ngx_smtp_store_write.c spool/ngx_smtp_store_event.c

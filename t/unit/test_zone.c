@@ -9,6 +9,7 @@
  * workers one after the other: ngx_pid says which it is, the slots of the
  * others stay as they are.
  *
+ * sources: core/ngx_smtp_transaction.c core/ngx_smtp_content.c
  * sources: net/ngx_smtp_zone_strike.c core/ngx_smtp_work.c
  * sources: net/ngx_smtp_zone.c net/ngx_smtp_zone_usage.c
  * libs: -lcrypto
