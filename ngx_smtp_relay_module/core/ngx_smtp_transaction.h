@@ -73,6 +73,20 @@ struct ngx_smtp_sink_s {
 
 
 /*
+ * Looks at a recipient that the checks have allowed, before the sink gets it;
+ * and once more if that gave the transaction to another sink, which has to do
+ * without a recipient that is no longer in the envelope then.
+ * NGX_OK: it may have it; NGX_ERROR: refused, txn->reply is the answer;
+ * NGX_AGAIN: txn->handler(txn) is called later, with txn->rc set to one of
+ * these.  A transaction that ends meanwhile calls nothing any more.
+ */
+typedef struct {
+    ngx_int_t               (*rcpt)(ngx_smtp_transaction_t *txn,
+                                 ngx_smtp_rcpt_t *rcpt, void *conf);
+} ngx_smtp_verifier_t;
+
+
+/*
  * What a sink answers: a row of the reply table and what follows its text; or,
  * if code is not 0, the words of a peer, which are sanitized when written.
  */
@@ -133,6 +147,7 @@ struct ngx_smtp_transaction_s {
     ngx_smtp_sink_t          *sink;
     void                     *sink_conf;  /* of the server{} block */
     void                     *sink_ctx;   /* the sink's own */
+    void                     *verify_ctx; /* the verifier's own */
 
     ngx_int_t                 rc;
     ngx_smtp_answer_t         reply;

@@ -26,6 +26,7 @@
 #include "ngx_smtp_pass.h"
 #include "ngx_smtp_relay.h"
 #include "ngx_smtp_store.h"
+#include "ngx_smtp_verify.h"
 #include "ngx_smtp_zone.h"
 
 
@@ -72,6 +73,9 @@ typedef struct {
 
     ngx_smtp_pass_conf_t          pass;       /* smtp_pass */
     ngx_smtp_pass_ssl_conf_t      ssl;        /* smtp_pass_ssl_... */
+    ngx_smtp_verify_conf_t       *verify;     /* NULL: none */
+    u_char                       *verify_file;
+    ngx_uint_t                    verify_line;
 
     ngx_str_t                     enqueue;    /* name of the queue */
     ngx_str_t                     accounts;   /* value of smtp_accounts */
@@ -93,6 +97,7 @@ char *ngx_smtp_conf_domains(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_smtp_conf_enqueue(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_smtp_conf_pass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_smtp_conf_pass_auth(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_smtp_conf_verify(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_smtp_conf_health(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_smtp_conf_pass_temp_path(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
@@ -133,6 +138,21 @@ char *ngx_smtp_conf_merge_pass(ngx_conf_t *cf, ngx_smtp_server_conf_t *prev,
 /* the same for smtp_health_check; lists the proxy of the block */
 char *ngx_smtp_conf_merge_health(ngx_conf_t *cf, ngx_smtp_server_conf_t *prev,
     ngx_smtp_server_conf_t *conf);
+
+/* the same for smtp_verify_recipient, when all of smtp_pass is merged */
+char *ngx_smtp_conf_merge_verify(ngx_conf_t *cf, ngx_smtp_server_conf_t *prev,
+    ngx_smtp_server_conf_t *conf);
+
+/* a name, an address or variables: who is asked */
+char *ngx_smtp_conf_pass_target(ngx_conf_t *cf, ngx_smtp_pass_conf_t *pass,
+    ngx_str_t *value);
+
+/* what cannot be with what, when all of it is merged */
+char *ngx_smtp_conf_pass_check(ngx_conf_t *cf, ngx_smtp_server_conf_t *conf);
+
+/* 1 if value begins with name ("interval="); *arg is the rest */
+ngx_uint_t ngx_smtp_conf_param(ngx_str_t *value, ngx_str_t *arg,
+    const char *name);
 
 /* where smtp_pass keeps copies of large messages; its queue is known */
 void ngx_smtp_conf_pass_temp(ngx_conf_t *cf, ngx_smtp_pass_conf_t *pass);

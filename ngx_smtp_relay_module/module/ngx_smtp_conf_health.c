@@ -19,8 +19,6 @@
 
 static ngx_int_t ngx_smtp_conf_health_param(ngx_smtp_pass_conf_t *pass,
     ngx_str_t *value);
-static ngx_uint_t ngx_smtp_conf_health_name(ngx_str_t *value, ngx_str_t *arg,
-    const char *name);
 
 
 char *
@@ -76,16 +74,16 @@ ngx_smtp_conf_health_param(ngx_smtp_pass_conf_t *pass, ngx_str_t *value)
     time = NULL;
     number = NULL;
 
-    if (ngx_smtp_conf_health_name(value, &arg, "interval=")) {
+    if (ngx_smtp_conf_param(value, &arg, "interval=")) {
         time = &pass->health_interval;
 
-    } else if (ngx_smtp_conf_health_name(value, &arg, "timeout=")) {
+    } else if (ngx_smtp_conf_param(value, &arg, "timeout=")) {
         time = &pass->health_timeout;
 
-    } else if (ngx_smtp_conf_health_name(value, &arg, "fails=")) {
+    } else if (ngx_smtp_conf_param(value, &arg, "fails=")) {
         number = &pass->health_fails;
 
-    } else if (ngx_smtp_conf_health_name(value, &arg, "passes=")) {
+    } else if (ngx_smtp_conf_param(value, &arg, "passes=")) {
         number = &pass->health_passes;
 
     } else {
@@ -109,8 +107,8 @@ ngx_smtp_conf_health_param(ngx_smtp_pass_conf_t *pass, ngx_str_t *value)
 }
 
 
-static ngx_uint_t
-ngx_smtp_conf_health_name(ngx_str_t *value, ngx_str_t *arg, const char *name)
+ngx_uint_t
+ngx_smtp_conf_param(ngx_str_t *value, ngx_str_t *arg, const char *name)
 {
     size_t  len;
 

@@ -23,8 +23,6 @@ static char *ngx_smtp_conf_pass_literal(ngx_conf_t *cf,
     ngx_smtp_pass_conf_t *pass);
 static ngx_stream_complex_value_t *ngx_smtp_conf_pass_value(ngx_conf_t *cf,
     ngx_str_t *value);
-static char *ngx_smtp_conf_pass_check(ngx_conf_t *cf,
-    ngx_smtp_server_conf_t *conf);
 
 
 /* smtp_pass_temp_path off */
@@ -59,17 +57,25 @@ ngx_smtp_conf_pass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return "needs the name of an upstream{}, an address, or a variable";
     }
 
-    pass->target = value[1];
-
     if (ngx_smtp_conf_sink(cf, sscf) != NGX_CONF_OK) {
         return "cannot be used together with another content directive";
     }
 
-    if (ngx_stream_script_variables_count(&value[1]) == 0) {
+    return ngx_smtp_conf_pass_target(cf, pass, &value[1]);
+}
+
+
+char *
+ngx_smtp_conf_pass_target(ngx_conf_t *cf, ngx_smtp_pass_conf_t *pass,
+    ngx_str_t *value)
+{
+    pass->target = *value;
+
+    if (ngx_stream_script_variables_count(value) == 0) {
         return ngx_smtp_conf_pass_literal(cf, pass);
     }
 
-    pass->value = ngx_smtp_conf_pass_value(cf, &value[1]);
+    pass->value = ngx_smtp_conf_pass_value(cf, value);
 
     return pass->value ? NGX_CONF_OK : NGX_CONF_ERROR;
 }
@@ -482,7 +488,7 @@ ngx_smtp_conf_merge_pass(ngx_conf_t *cf, ngx_smtp_server_conf_t *prev,
 }
 
 
-static char *
+char *
 ngx_smtp_conf_pass_check(ngx_conf_t *cf, ngx_smtp_server_conf_t *conf)
 {
     ngx_smtp_pass_conf_t  *c;

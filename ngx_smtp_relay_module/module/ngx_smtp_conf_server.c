@@ -153,6 +153,10 @@ ngx_smtp_conf_merge_server(ngx_conf_t *cf, void *parent, void *child)
         return NGX_CONF_ERROR;
     }
 
+    if (ngx_smtp_conf_merge_verify(cf, prev, conf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
+
     if (s->sink == NULL) {
         return NGX_CONF_OK;
     }

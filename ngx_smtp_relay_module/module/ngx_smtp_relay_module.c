@@ -246,6 +246,13 @@ static ngx_command_t  ngx_smtp_relay_commands[] = {
       offsetof(ngx_smtp_server_conf_t, pass.extensions),
       &ngx_smtp_pass_extensions_values },
 
+    { ngx_string("smtp_verify_recipient"),
+      NGX_STREAM_SRV_CONF|NGX_CONF_1MORE,
+      ngx_smtp_conf_verify,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("smtp_health_check"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_ANY,
       ngx_smtp_conf_health,

@@ -21,6 +21,7 @@
 
 
 #define NGX_SMTP_ZONE_SLOTS         256
+#define NGX_SMTP_ZONE_NO_ROOM       ((void *) -1)
 #define NGX_SMTP_ZONE_HASHING_TIME  120000
 #define NGX_SMTP_ZONE_WAYS          4
 #define NGX_SMTP_ZONE_INPUT         2048    /* of the cache key */
@@ -414,9 +415,16 @@ ngx_smtp_zone_table(ngx_shm_zone_t *shm_zone, ngx_uint_t id, size_t size)
 
     if (*table == NULL) {
         *table = ngx_slab_calloc_locked(zone->shpool, size);
+
+        if (*table == NULL) {
+
+            /* it was logged, and will not be better: not at each use */
+
+            *table = NGX_SMTP_ZONE_NO_ROOM;
+        }
     }
 
-    return *table;
+    return (*table == NGX_SMTP_ZONE_NO_ROOM) ? NULL : *table;
 }
 
 

@@ -540,6 +540,7 @@ ngx_smtp_session_end_transaction(ngx_smtp_session_t *s)
 
     s->txn = NULL;
     s->receive = NULL;
+    s->verifying = 0;
 
     if (txn->committing && !s->answered) {
 

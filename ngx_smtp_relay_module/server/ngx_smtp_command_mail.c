@@ -21,6 +21,12 @@
 
 
 static void ngx_smtp_session_ehlo(ngx_smtp_session_t *s);
+static ngx_int_t ngx_smtp_session_verify(ngx_smtp_session_t *s,
+    ngx_smtp_rcpt_t *rcpt);
+static ngx_int_t ngx_smtp_session_sink_rcpt(ngx_smtp_session_t *s,
+    ngx_smtp_rcpt_t *rcpt);
+static ngx_int_t ngx_smtp_session_sink_answered(ngx_smtp_session_t *s,
+    ngx_smtp_rcpt_t *rcpt, ngx_int_t rc);
 static ngx_smtp_transaction_t *ngx_smtp_session_transaction(
     ngx_smtp_session_t *s);
 static ngx_int_t ngx_smtp_session_origin(ngx_smtp_session_t *s,
@@ -434,10 +440,98 @@ ngx_smtp_command_rcpt(ngx_smtp_session_t *s, ngx_smtp_command_t *cmd)
     rc = ngx_smtp_check_run(s, NGX_SMTP_STAGE_RCPT, rcpt, &txn->reply);
 
     if (rc == NGX_OK) {
-        rc = txn->sink->rcpt(txn, rcpt);
+        rc = ngx_smtp_session_verify(s, rcpt);
     }
 
     return ngx_smtp_session_answer(s, NGX_SMTP_VERB_RCPT, rc);
+}
+
+
+/* The verifier first, if there is one; then the sink. */
+
+static ngx_int_t
+ngx_smtp_session_verify(ngx_smtp_session_t *s, ngx_smtp_rcpt_t *rcpt)
+{
+    ngx_int_t             rc;
+    ngx_smtp_srv_conf_t  *conf;
+
+    conf = ngx_smtp_session_conf(s);
+
+    if (conf->verifier) {
+        rc = conf->verifier->rcpt(s->txn, rcpt, conf->verifier_conf);
+
+        if (rc != NGX_OK) {
+            s->verifying = (rc == NGX_AGAIN) ? NGX_SMTP_VERIFY_BEFORE : 0;
+            return rc;
+        }
+    }
+
+    return ngx_smtp_session_sink_rcpt(s, rcpt);
+}
+
+
+static ngx_int_t
+ngx_smtp_session_sink_rcpt(ngx_smtp_session_t *s, ngx_smtp_rcpt_t *rcpt)
+{
+    ngx_int_t  rc;
+
+    s->asked = s->txn->sink;
+
+    rc = s->asked->rcpt(s->txn, rcpt);
+
+    return ngx_smtp_session_sink_answered(s, rcpt, rc);
+}
+
+
+/*
+ * A sink that could not have the transaction has given it to another one,
+ * which took the recipient unseen: the verifier has not looked at it for that.
+ */
+
+static ngx_int_t
+ngx_smtp_session_sink_answered(ngx_smtp_session_t *s, ngx_smtp_rcpt_t *rcpt,
+    ngx_int_t rc)
+{
+    ngx_smtp_srv_conf_t  *conf;
+
+    conf = ngx_smtp_session_conf(s);
+
+    if (rc != NGX_OK || conf->verifier == NULL || s->txn->sink == s->asked) {
+        return rc;
+    }
+
+    rc = conf->verifier->rcpt(s->txn, rcpt, conf->verifier_conf);
+
+    s->verifying = (rc == NGX_AGAIN) ? NGX_SMTP_VERIFY_BEHIND : 0;
+
+    return rc;
+}
+
+
+void
+ngx_smtp_session_rcpt_answered(ngx_smtp_session_t *s)
+{
+    ngx_int_t         rc;
+    ngx_uint_t        verifying;
+    ngx_array_t      *rcpts;
+    ngx_smtp_rcpt_t  *rcpt;
+
+    verifying = s->verifying;
+    s->verifying = 0;
+
+    rcpts = &s->txn->envelope.rcpts;
+    rcpt = (ngx_smtp_rcpt_t *) rcpts->elts + rcpts->nelts - 1;
+
+    rc = s->txn->rc;
+
+    if (verifying == 0) {
+        rc = ngx_smtp_session_sink_answered(s, rcpt, rc);
+
+    } else if (verifying == NGX_SMTP_VERIFY_BEFORE && rc == NGX_OK) {
+        rc = ngx_smtp_session_sink_rcpt(s, rcpt);
+    }
+
+    (void) ngx_smtp_session_answer(s, NGX_SMTP_VERB_RCPT, rc);
 }
 
 

@@ -74,6 +74,8 @@ typedef struct {
 
     ngx_smtp_sink_t             *sink;
     void                        *sink_conf;
+    ngx_smtp_verifier_t         *verifier;    /* NULL: none */
+    void                        *verifier_conf;
 
     ngx_smtp_transaction_pt      log_handler;     /* NULL: no smtp_log */
     void                        *logs;            /* the module's */

@@ -562,6 +562,10 @@ ngx_smtp_session_answer_awaited(ngx_smtp_session_t *s)
         (void) ngx_smtp_session_data_answered(s);
         break;
 
+    case NGX_SMTP_VERB_RCPT:
+        ngx_smtp_session_rcpt_answered(s);
+        break;
+
     default:
         (void) ngx_smtp_session_answer(s, s->awaited, s->txn->rc);
     }

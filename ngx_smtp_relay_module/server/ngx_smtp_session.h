@@ -48,6 +48,11 @@
 #define NGX_SMTP_STATE_AUTH     3
 
 
+/* RCPT waits for the verifier: before the sink, or behind it */
+#define NGX_SMTP_VERIFY_BEFORE  1
+#define NGX_SMTP_VERIFY_BEHIND  2
+
+
 /* the body of the transaction, while it comes in; in the transaction's pool */
 typedef struct {
     ngx_smtp_data_decoder_t   decoder;
@@ -119,6 +124,7 @@ struct ngx_smtp_session_s {
     off_t                     dropped;    /* of this message or chunk */
     ngx_uint_t                chunk_reply;    /* its reply, when it is read */
     ngx_uint_t                awaited;    /* verb that is being answered */
+    ngx_smtp_sink_t          *asked;      /* for the recipient */
     ngx_int_t                 login_rc;   /* of the login that has ended */
 
     ngx_uint_t                errors;
@@ -128,6 +134,7 @@ struct ngx_smtp_session_s {
 
     unsigned                  waiting:1;      /* for an answer: no reading */
     unsigned                  answered:1;     /* it came: see awaited */
+    unsigned                  verifying:2;    /* NGX_SMTP_VERIFY_* */
     unsigned                  quit:1;         /* close when flushed */
     unsigned                  starttls:1;     /* handshake when flushed */
 };
@@ -171,6 +178,9 @@ void ngx_smtp_session_log_transaction(ngx_smtp_session_t *s,
  */
 ngx_int_t ngx_smtp_session_answer(ngx_smtp_session_t *s, ngx_uint_t verb,
     ngx_int_t rc);
+
+/* What was awaited by NGX_SMTP_VERB_RCPT: of the verifier, or of the sink. */
+void ngx_smtp_session_rcpt_answered(ngx_smtp_session_t *s);
 
 /*
  * A fresh evaluation session about this session, its transaction if there is
