@@ -28,9 +28,8 @@
 #include "ngx_smtp_relay_private.h"
 
 
-static ngx_int_t ngx_smtp_bounce_kind(ngx_smtp_delivery_t *d,
-    ngx_uint_t kind, ngx_smtp_result_t *results, ngx_uint_t n,
-    ngx_str_t *peer);
+static void ngx_smtp_bounce_kind(ngx_smtp_delivery_t *d, ngx_uint_t kind,
+    ngx_smtp_result_t *results, ngx_uint_t n, ngx_str_t *peer);
 static ngx_uint_t ngx_smtp_bounce_waiting(ngx_smtp_delivery_t *d,
     ngx_smtp_result_t *list, const char *text);
 
@@ -43,19 +42,14 @@ ngx_smtp_bounce_results(ngx_smtp_delivery_t *d, ngx_smtp_result_t *results,
         return;
     }
 
-    if (ngx_smtp_bounce_kind(d, NGX_SMTP_REPORT_FAILURE, results, n, peer)
-        != NGX_OK)
-    {
-        return;
-    }
-
-    (void) ngx_smtp_bounce_kind(d, NGX_SMTP_REPORT_SUCCESS, results, n, peer);
+    ngx_smtp_bounce_kind(d, NGX_SMTP_REPORT_FAILURE, results, n, peer);
+    ngx_smtp_bounce_kind(d, NGX_SMTP_REPORT_SUCCESS, results, n, peer);
 }
 
 
 /* one report about all results that ask for this kind */
 
-static ngx_int_t
+static void
 ngx_smtp_bounce_kind(ngx_smtp_delivery_t *d, ngx_uint_t kind,
     ngx_smtp_result_t *results, ngx_uint_t n, ngx_str_t *peer)
 {
@@ -80,8 +74,18 @@ ngx_smtp_bounce_kind(ngx_smtp_delivery_t *d, ngx_uint_t kind,
 
         if (list == NULL) {
             list = ngx_palloc(d->pool, n * sizeof(ngx_smtp_result_t));
+
             if (list == NULL) {
-                return NGX_ERROR;
+
+                /* better one for each than none */
+
+                r = ngx_smtp_store_report(d->message, kind, &results[i], 1,
+                                          peer, ngx_time());
+                if (r) {
+                    ngx_smtp_route_insert_report(d->relay, r, ngx_time());
+                }
+
+                continue;
             }
         }
 
@@ -89,7 +93,7 @@ ngx_smtp_bounce_kind(ngx_smtp_delivery_t *d, ngx_uint_t kind,
     }
 
     if (count == 0) {
-        return NGX_OK;
+        return;
     }
 
     now = ngx_time();
@@ -99,8 +103,6 @@ ngx_smtp_bounce_kind(ngx_smtp_delivery_t *d, ngx_uint_t kind,
     if (r) {
         ngx_smtp_route_insert_report(d->relay, r, now);
     }
-
-    return NGX_OK;
 }
 
 

@@ -251,7 +251,8 @@ ngx_smtp_store_stop_segment(ngx_smtp_segment_t *seg, ngx_uint_t seal)
 
     if (seg->state == ngx_smtp_state_found
         || seg->state == ngx_smtp_state_recovered
-        || seg->state == ngx_smtp_state_insert)
+        || seg->state == ngx_smtp_state_insert
+        || seg->reread)
     {
         seg->as_found = 1;
     }

@@ -158,6 +158,8 @@ struct ngx_smtp_message_s {
                                            end */
     unsigned                awaited:1;  /* the store's: was outstanding when
                                            the worker began to leave */
+    unsigned                unreported:1;   /* the store's: a report of it is
+                                               only in the log */
 };
 
 
@@ -316,8 +318,9 @@ void ngx_smtp_store_results(ngx_smtp_message_t *m, ngx_smtp_result_t *results,
 
 /*
  * A report about these results is due now.  Returns it, hanging on the
- * message, for the relay to schedule; NULL without memory (then it is only in
- * the log and made at the next start).
+ * message, for the relay to schedule.  NULL without memory: then it is only in
+ * the log, the message cannot be ended, and its segment is soon given up and
+ * read again, by whoever is first.
  */
 ngx_smtp_report_t *ngx_smtp_store_report(ngx_smtp_message_t *m,
     ngx_uint_t kind, ngx_smtp_result_t *results, ngx_uint_t n,

@@ -152,6 +152,7 @@ ngx_smtp_store_report(ngx_smtp_message_t *m, ngx_uint_t kind,
 
     r = ngx_smtp_report_create(m->segment->store, m, results, n, peer);
     if (r == NULL) {
+        ngx_smtp_own_reread(m);
         return NULL;
     }
 
@@ -376,7 +377,7 @@ ngx_smtp_store_done(ngx_smtp_message_t *m, time_t now)
     ngx_smtp_chunk_t    *c;
     ngx_smtp_segment_t  *seg;
 
-    if (m->npending || !ngx_queue_empty(&m->reports)) {
+    if (m->npending || !ngx_queue_empty(&m->reports) || m->unreported) {
         return NGX_DECLINED;
     }
 

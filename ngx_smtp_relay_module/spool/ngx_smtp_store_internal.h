@@ -165,6 +165,7 @@ struct ngx_smtp_segment_s {
     ngx_smtp_chunk_t        *chunks_last;
     ngx_msec_t               dirty_at;  /* first unsynced record */
     ngx_msec_t               retry_at;  /* after a fault */
+    ngx_msec_t               reread_at;
 
     /* large bodies of ended messages: unlinked once that is synced */
     uint32_t                *dead;
@@ -189,6 +190,8 @@ struct ngx_smtp_segment_s {
     unsigned                 as_found:1;    /* close without a word */
     unsigned                 leaving:1;
     unsigned                 broken:1;      /* its log cannot be written */
+    unsigned                 reread:1;      /* its log knows reports that
+                                               memory does not */
     unsigned                 blocked:1;     /* final results wait for room */
     unsigned                 unreserved:1;  /* no room for final results */
     unsigned                 dirty:1;       /* written, not synced */
@@ -529,6 +532,8 @@ void ngx_smtp_strike_clear(ngx_smtp_message_t *m);
 
 /* Begins to close what can be closed, when leaving. */
 void ngx_smtp_own_advance(ngx_smtp_store_t *store);
+/* A report of the message is only in the log: its segment is read again. */
+void ngx_smtp_own_reread(ngx_smtp_message_t *m);
 /* The worker leaves: marks what has to be waited for. */
 void ngx_smtp_own_leave(ngx_smtp_segment_t *seg);
 /* Returns 1 when there is more. */

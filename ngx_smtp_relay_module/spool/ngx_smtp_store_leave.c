@@ -13,6 +13,7 @@
 #include "ngx_smtp_store_internal.h"
 
 
+static void ngx_smtp_own_give_up(ngx_smtp_segment_t *seg);
 static void ngx_smtp_own_close(ngx_smtp_segment_t *seg);
 static void ngx_smtp_own_detach(ngx_smtp_store_t *store);
 static void ngx_smtp_own_texts(ngx_smtp_segment_t *seg);
@@ -57,11 +58,9 @@ ngx_smtp_own_advance(ngx_smtp_store_t *store)
     ngx_queue_t         *q;
     ngx_smtp_segment_t  *seg;
 
-    if (!store->leaving) {
-        return;
+    if (store->leaving) {
+        ngx_smtp_own_detach(store);
     }
-
-    ngx_smtp_own_detach(store);
 
     for (q = ngx_queue_head(&store->segments);
          q != ngx_queue_sentinel(&store->segments);
@@ -69,8 +68,59 @@ ngx_smtp_own_advance(ngx_smtp_store_t *store)
     {
         seg = ngx_queue_data(q, ngx_smtp_segment_t, link);
 
-        if (seg->leaving && !seg->busy) {
+        if (seg->busy) {
+            continue;
+        }
+
+        if (seg->reread && ngx_smtp_after(seg->reread_at)) {
+            ngx_smtp_own_give_up(seg);
+        }
+
+        if (seg->leaving) {
             ngx_smtp_own_close(seg);
+        }
+    }
+}
+
+
+void
+ngx_smtp_own_reread(ngx_smtp_message_t *m)
+{
+    ngx_smtp_segment_t  *seg;
+
+    seg = m->segment;
+    m->unreported = 1;
+
+    if (seg->reread) {
+        return;
+    }
+
+    /* when there may be memory again */
+
+    seg->reread = 1;
+    seg->reread_at = ngx_current_msec + NGX_SMTP_STORE_RETRY;
+
+    ngx_log_error(NGX_LOG_CRIT, seg->store->log, 0,
+                  "spool \"%V\": no memory for a report, it will be read "
+                  "from the log", &seg->store->conf->path);
+}
+
+
+/* It is left as it is: a seal or a new log would not have all reports. */
+
+static void
+ngx_smtp_own_give_up(ngx_smtp_segment_t *seg)
+{
+    if (seg->state == ngx_smtp_state_active) {
+        seg->store->active = NULL;
+        seg->state = ngx_smtp_state_open;
+    }
+
+    if (seg->state == ngx_smtp_state_open) {
+        seg->as_found = 1;
+
+        if (!seg->leaving) {
+            ngx_smtp_own_leave(seg);
         }
     }
 }

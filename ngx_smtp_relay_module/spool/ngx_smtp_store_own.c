@@ -206,7 +206,7 @@ ngx_smtp_own_refused(ngx_smtp_store_t *store, ngx_smtp_refused_t *r)
         ngx_log_error(NGX_LOG_CRIT, store->log, 0,
                       "spool \"%V\": segment %*s has format version %uD, "
                       "this version of the module reads up to %d; its mail "
-                      "waits for a newer one",
+                      "waits, start the newer one again to deliver it",
                       &store->conf->path, (size_t) NGX_SMTP_ID_TEXT, id,
                       r->version, NGX_SMTP_FORMAT_VERSION);
         return;

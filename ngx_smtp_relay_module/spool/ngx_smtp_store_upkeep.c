@@ -213,7 +213,7 @@ ngx_smtp_upkeep_segment(ngx_smtp_segment_t *seg)
 
         /* the new log must not lack those that are still to be inserted */
 
-        return seg->state != ngx_smtp_state_insert
+        return seg->state != ngx_smtp_state_insert && !seg->reread
                && ngx_smtp_after(seg->retry_at) ? ngx_smtp_upkeep_relog
                                                 : ngx_smtp_upkeep_none;
     }
