@@ -25,6 +25,7 @@
  * sources: t/unit/store_env.c
  * sources: spool/ngx_smtp_errors.c spool/ngx_smtp_store_change.c
  * sources: spool/ngx_smtp_recovery_skip.c
+ * sources: spool/ngx_smtp_store_unknown.c
  */
 
 
