@@ -2,9 +2,8 @@
 
 # Copyright (C) ngx_smtp_relay_module authors
 
-# A worker of the proxy that leaves, by reload and by QUIT: a transaction in
-# progress finishes wherever it is, the session gets 421 behind it, and
-# connections to backends are ended by QUIT.
+# worker_shutdown_timeout: what is still under way at backends ends then, and
+# nothing new is begun for it.
 
 use strict;
 use warnings;
@@ -14,143 +13,83 @@ use lib "$FindBin::Bin/lib";
 
 use Test::More;
 use Test::SMTPRelay;
-use Time::HiRes qw/ sleep /;
 
 my $t = Test::SMTPRelay->new();
 
-my $go = $t->dir() . '/go';
+my %silent = map { $_ => { silent => 1 } } qw/ MAIL DATA DOT /;
 
-# replies to recipients "wait@" and messages of "wait@" when there is a file
-
-sub held {
-    my ($text) = @_;
-    return undef if $text !~ /\bwait\@/;
-
-    for (1 .. 3000) {
-        last if -e $go;
-        sleep 0.01;
-    }
-
-    return undef;
-}
-
-my $mta = $t->sink('mta', replies => {
-    RCPT => sub { held($_[1]) },
-    DOT => sub { held($_[1]{from}) } });
+my $first = $t->sink('first', replies => { DATA => $silent{DATA} });
+my $kept = $t->sink('kept', replies => { MAIL => [ '250 ok',
+    $silent{MAIL} ] });
+my $next = $t->sink('next');
 
 $t->write_conf(<<'EOC')->run();
 %%GLOBALS%%
 
-worker_processes 1;
+worker_processes         1;
+worker_shutdown_timeout  1s;
 
 events { }
 
 stream {
     smtp_trust     127.0.0.0/8;
     smtp_hostname  proxy.test;
-    smtp_pass_keepalive_timeout  10m;
+
+    smtp_pass_timeout  5m;
+
+    upstream first {
+        server  127.0.0.1:%%PORT_first%%;
+        server  127.0.0.1:%%PORT_next%% backup;
+    }
+
+    upstream kept {
+        server  127.0.0.1:%%PORT_kept%%;
+        server  127.0.0.1:%%PORT_next%% backup;
+    }
 
     server {
-        listen     127.0.0.1:%%PORT_smtp%%;
-        smtp_pass  127.0.0.1:%%PORT_mta%%;
-        smtp_pass_buffer_size  64k;
-        smtp_pass_temp_path    temp;
+        listen  127.0.0.1:%%PORT_first_in%%;
+        smtp_pass  first;
+    }
+
+    server {
+        listen  127.0.0.1:%%PORT_kept_in%%;
+        smtp_pass  kept;
     }
 }
 EOC
 
-my $big = "Subject: x\r\n\r\n" . ('0123456789' x 7 . "\r\n") x 10000;
+# a client that is gone after its end of data: the backend does not say 354
 
-sub client {
-    my ($from, @more) = @_;
+my $c = $t->client('first_in');
+$c->cmd('EHLO client.test');
+$c->cmd('MAIL FROM:<first@from.test>');
+$c->check('RCPT TO:<x@to.test>', 250, 'a recipient');
+$c->cmd('DATA');
+$c->send_raw("x\r\n.\r\n");
+wait_for(sub { grep { /DATA/ } $first->commands() }, 10, 'DATA');
+$c->close();
 
-    my $c = $t->client('smtp', timeout => 60);
-    $c->cmd('EHLO client.test');
-    $c->cmd("MAIL FROM:<$from\@from.test>");
-    $c->check('RCPT TO:<a@to.test>', 250, "$from: recipient");
-    $c->check('DATA', 354, "$from: DATA") if @more;
-    $c->send_raw($_) for @more;
+# one on a kept connection
 
-    return $c;
-}
+my $k = $t->client('kept_in');
+$k->cmd('EHLO client.test');
+is(($k->send_message('kept@from.test', 'x@to.test', "x\r\n"))[0], 250,
+    'a message');
+$k->cmd('MAIL FROM:<kept@from.test>');
+$k->send_raw("RCPT TO:<x\@to.test>\r\n");
+wait_for(sub { 2 == grep { /MAIL/ } $kept->commands() }, 10, 'MAIL');
 
-sub arrived {
-    my ($from) = @_;
-    return grep { $_->{from} eq "$from\@from.test" } $mta->messages();
-}
+my $log = $t->log();
+my ($old) = $log =~ /start worker process (\d+)/;
 
-sub quits { return scalar grep { / QUIT/ } $mta->commands() }
+$t->signal('HUP');
+wait_for(sub { $t->log() =~ /worker process $old exited with code 0/ }, 30,
+    'the end of the old worker');
 
-for my $how (qw/ reload quit /) {
-    unlink $go;
+pass('the worker leaves in time');
+is($next->connections(), 0, 'and asks no other server any more');
+is($kept->connections(), 1, 'nor the same one again');
 
-    my $n = $mta->connections();
-    my $quits = quits();
-    my %c;
-
-    # one that is kept, and has nothing to do
-
-    my $idle = $t->client('smtp');
-    $idle->cmd('EHLO client.test');
-    is(($idle->send_message("idle$how\@from.test", 'a@to.test', "x\r\n"))[0],
-        250, "$how: a message before");
-
-    $c{rcpt} = client("rcpt$how");
-    $c{data} = client("data$how", "half");
-    $c{big} = client("big$how", substr $big, 0, 400000);
-
-    $c{asked} = client("asked$how");
-    $c{asked}->send_raw("RCPT TO:<wait\@to.test>\r\n");
-
-    $c{dot} = client('wait', "x\r\n.\r\n");
-    $c{bigdot} = client('wait', "$big.\r\n");
-
-    sleep 0.3;
-
-    my ($old) = $t->workers();
-
-    $how eq 'reload' ? $t->reload() : kill 'QUIT', $t->pid();
-
-    is(($idle->read_reply())[0], 421, "$how: an idle session gets 421");
-
-    sleep 0.5;
-    ok($t->alive($old), "$how: the worker waits for its transactions");
-
-    $t->write_file('go', '');
-
-    for my $name (qw/ dot bigdot /) {
-        is(($c{$name}->read_reply())[0], 250, "$how: $name finishes");
-    }
-
-    is(($c{asked}->read_reply())[0], 250, "$how: the recipient has its reply");
-
-    for my $name (qw/ rcpt asked /) {
-        $c{$name}->check('DATA', 354, "$how: $name goes on");
-        $c{$name}->check("x\r\n.", 250, "$how: $name finishes");
-    }
-
-    $c{data}->check("\r\n.", 250, "$how: data finishes");
-
-    $c{big}->send_raw(substr $big, 400000);
-    $c{big}->check('.', 250, "$how: big finishes");
-
-    for my $name (sort keys %c) {
-        my ($code) = $c{$name}->read_reply();
-        is($code, 421, "$how: $name: 421 behind it");
-    }
-
-    wait_for(sub { !$t->alive($old) }, 30, 'the old worker to leave');
-    pass("$how: the worker has left");
-
-    is(scalar arrived($_), 1, "$how: $_ arrived once")
-        for map { "$_$how" } qw/ idle rcpt data big asked /;
-
-    $n = $mta->connections() - $n;
-    cmp_ok($n, '>=', 6, "$how: connections to the backend");
-    wait_for(sub { quits() - $quits >= $n }, 10, 'QUIT');
-    is(quits() - $quits, $n, "$how: each was ended by QUIT");
-}
-
-is(scalar arrived('wait'), 4, 'those that waited for their reply');
-
+$k->close();
 $t->done();

@@ -541,16 +541,25 @@ ngx_smtp_pass_conn_closed(ngx_smtp_talk_t *talk)
         return;
     }
 
-    if (reused && ps->goal != NGX_SMTP_PASS_IDLE) {
-        ngx_smtp_pass_reconnect(ps);
-        return;
-    }
-
     if (ours && ps->goal != NGX_SMTP_PASS_IDLE) {
 
         /* no failure of the server: no max_fails */
 
         ngx_smtp_pass_unpick(ps, 0);
+
+        if (ngx_exiting && stage != NGX_SMTP_CLIENT_ST_EOM) {
+
+            /* worker_shutdown_timeout: nothing new is begun */
+
+            ngx_smtp_pass_give_up(ps, NGX_SMTP_PASS_ERROR
+                                      |NGX_SMTP_PASS_TIMEOUT);
+            return;
+        }
+    }
+
+    if (reused && ps->goal != NGX_SMTP_PASS_IDLE) {
+        ngx_smtp_pass_reconnect(ps);
+        return;
     }
 
     ngx_smtp_pass_lost(ps, stage, timedout);
