@@ -34,6 +34,8 @@ my $tired = $t->sink('tired', replies => { MAIL => sub {
 my $x = $t->sink('x', ehlo => \@xclient,
     replies => { XCLIENT => '220 x.test again' });
 my $nox = $t->sink('nox');
+my $old = $t->sink('old');
+my $twice = $t->sink('twice', ehlo => [ 'LIMITS MAILMAX=2' ]);
 my $xf = $t->sink('xf', ehlo => [ 'PIPELINING', 'XFORWARD NAME ADDR PORT '
     . 'PROTO HELO IDENT SOURCE' ], replies => { XFORWARD => '250 ok' });
 
@@ -97,6 +99,17 @@ stream {
         listen  127.0.0.1:%%PORT_off%%;
         smtp_pass  127.0.0.1:%%PORT_a%%;
         smtp_pass_keepalive  0;
+    }
+
+    server {
+        listen  127.0.0.1:%%PORT_old_in%%;
+        smtp_pass  127.0.0.1:%%PORT_old%%;
+        smtp_pass_keepalive_time  300ms;
+    }
+
+    server {
+        listen  127.0.0.1:%%PORT_twice_in%%;
+        smtp_pass  127.0.0.1:%%PORT_twice%%;
     }
 
     server {
@@ -208,6 +221,20 @@ my $before = $a->connections();
 $c = hello('off');
 mail($c, 'smtp_pass_keepalive 0') for 1 .. 2;
 is($a->connections(), $before + 2, 'a connection each');
+
+# as long as it may be used at all, and as often as the backend wants
+
+$c = hello('old_in');
+mail($c, 'smtp_pass_keepalive_time');
+sleep 0.6;
+mail($c, 'later');
+is($old->connections(), 2, 'another connection');
+is(verbs($old, 1), 'EHLO MAIL RCPT DATA QUIT', 'the old one got QUIT');
+
+$c = hello('twice_in');
+mail($c, 'LIMITS MAILMAX=2') for 1 .. 3;
+is(verbs($twice, 1), 'EHLO MAIL RCPT DATA MAIL RCPT DATA QUIT',
+    'no third one');
 
 # the balancer decides on servers, not the pool
 
