@@ -67,7 +67,7 @@ stream {
         spool_min_free  1m;
     }
 
-    smtp_health_check  interval=200ms fails=2 passes=2 timeout=1s;
+    smtp_health_check  interval=200ms fails=2 passes=2 timeout=20s;
 
     upstream two {
         server  127.0.0.1:%%PORT_a%% max_fails=0;
@@ -93,11 +93,13 @@ stream {
     server {
         listen  127.0.0.1:%%PORT_alone%%;
         smtp_pass  alone;
+        smtp_health_check  interval=200ms fails=2 passes=2 timeout=1s;
     }
 
     server {
         listen  127.0.0.1:%%PORT_queue%%;
         smtp_pass  alone;
+        smtp_health_check  interval=200ms fails=2 passes=2 timeout=1s;
         smtp_enqueue  q;
     }
 
@@ -105,7 +107,7 @@ stream {
         listen  127.0.0.1:%%PORT_secure%%;
         smtp_pass  secure;
         smtp_pass_ssl  starttls;
-        smtp_health_check  interval=300ms;
+        smtp_health_check  interval=300ms timeout=20s;
     }
 
     server {

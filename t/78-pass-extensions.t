@@ -73,7 +73,7 @@ stream {
     server {
         listen  127.0.0.1:%%PORT_checked%%;
         smtp_pass  checked;
-        smtp_health_check  interval=200ms timeout=5s;
+        smtp_health_check  interval=200ms timeout=20s;
     }
 
     server {
