@@ -84,7 +84,8 @@ SO :=		$(BUILD)/$(MODULE).so
 
 
 .PHONY:		all nginx deps test-deps unit unit-build test retest fuzz \
-		fuzz-build fuzz-replay sweep bench run stop clean \
+		fuzz-build fuzz-replay sweep bench soak run stop \
+		clean \
 		compiler-check FORCE
 
 all:		$(SO)
@@ -326,6 +327,13 @@ bench: deps test-deps
 	    CC_OPT='$(CC_OPT) -DNGX_SMTP_LOOP_TIME=1' $(BUILD)/loop/$(MODULE).so
 	BUILD=$(BUILD) t/bench/run --build $(BUILD) --nginx $(NGINX) \
 	    --module $(SO) --loop-module $(BUILD)/loop/$(MODULE).so $(BENCH_FLAGS)
+
+
+# Load, reloads and kill -9 for DURATION seconds, and the accounts afterwards.
+
+soak: deps test-deps
+	@$(MAKE) --no-print-directory all
+	DURATION=$(or $(DURATION),600) $(TEST_ENV) prove -v t/bench/soak
 
 
 # A server to try out; conf-examples/quickstart.sh knows the rest.

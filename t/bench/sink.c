@@ -55,8 +55,10 @@
     "  -o file  append what was received: id, recipients, time, state\n"     \
     "  -D ms    delay before the answer to the end of data\n"                \
     "  -r n     percent of 451 answers to RCPT\n"                            \
+    "  -R n     percent of 550 answers to RCPT\n"                            \
     "  -e n     percent of 451 answers to the end of data\n"                 \
-    "  -S n     seed of the random numbers behind -r and -e (1)\n"           \
+    "  -a       the id is anywhere in the message: of a returned one\n"      \
+    "  -S n     seed of the random numbers behind -r, -R and -e (1)\n"       \
     "  -p       do not announce PIPELINING\n"                                \
     "prints \"listening host:port\" (port 0: any free one), and a summary\n" \
     "when it is ended by SIGTERM or SIGINT\n"
@@ -143,7 +145,9 @@ static void sink_signal(int signo);
 
 static uint64_t                sink_delay;    /* nanoseconds */
 static double                  sink_rcpt_percent;
+static double                  sink_fail_percent;
 static double                  sink_data_percent;
+static int                     sink_anywhere;
 static int                     sink_pipelining = 1;
 static int                     sink_log = -1;
 
@@ -207,7 +211,7 @@ sink_options(int argc, char **argv)
     int  c;
 
     for ( ;; ) {
-        c = getopt(argc, argv, "o:D:r:e:S:p");
+        c = getopt(argc, argv, "o:D:r:R:e:S:pa");
 
         if (c == -1) {
             break;
@@ -231,6 +235,14 @@ sink_options(int argc, char **argv)
 
         case 'r':
             sink_rcpt_percent = atof(optarg);
+            break;
+
+        case 'R':
+            sink_fail_percent = atof(optarg);
+            break;
+
+        case 'a':
+            sink_anywhere = 1;
             break;
 
         case 'e':
@@ -580,7 +592,7 @@ sink_header_line(sink_conn_t *c)
     }
 
     if (len == 0) {
-        c->header = 0;
+        c->header = sink_anywhere;
         return;
     }
 
@@ -597,6 +609,7 @@ sink_header_line(sink_conn_t *c)
     if (last - p < SINK_ID_SIZE) {
         memcpy(c->id, p, last - p);
         c->id[last - p] = '\0';
+        c->header = !sink_anywhere;
     }
 }
 
@@ -665,6 +678,11 @@ sink_rcpt(sink_conn_t *c)
     if (sink_unlucky(sink_rcpt_percent)) {
         sink_count.refused_rcpts++;
         sink_reply(c, "451 4.3.0 Not this time\r\n");
+        return;
+    }
+
+    if (sink_unlucky(sink_fail_percent)) {
+        sink_reply(c, "550 5.1.1 Never\r\n");
         return;
     }
 
