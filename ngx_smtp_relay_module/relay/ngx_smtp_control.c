@@ -33,8 +33,21 @@
 #define NGX_SMTP_CONTROL_RING    16
 #define NGX_SMTP_CONTROL_ANSWER  (1024 * 1024)  /* enough for a page */
 
+/* messages looked at in memory before the clock is */
+#define NGX_SMTP_CONTROL_LOOKS   32
+
+/* verdicts on last errors that are remembered */
+#define NGX_SMTP_CONTROL_ERRORS  1024
+
 
 typedef struct ngx_smtp_control_job_s  ngx_smtp_control_job_t;
+
+
+/* has a last error the text looked for? */
+typedef struct {
+    uint32_t                     hash;      /* 0: not known yet */
+    uint32_t                     found;
+} ngx_smtp_control_verdict_t;
 
 
 typedef struct {
@@ -70,6 +83,7 @@ struct ngx_smtp_control_job_s {
     uint64_t                     tally[NGX_SMTP_CONTROL_RESULTS];
     ngx_array_t                  counts;    /* of uint64_t[NUMBERS], by queue
                                                of the store */
+    ngx_smtp_control_verdict_t  *verdicts;  /* NULL: no filter by error */
     unsigned                     envelope:1;    /* must be read */
     unsigned                     walked:1;  /* to the end */
     unsigned                     stop:1;    /* walks no further */
@@ -97,6 +111,8 @@ static void ngx_smtp_control_step(ngx_smtp_control_job_t *job);
 static void ngx_smtp_control_visit(ngx_smtp_control_job_t *job,
     ngx_smtp_message_t *m);
 static ngx_uint_t ngx_smtp_control_wanted(ngx_smtp_control_job_t *job,
+    ngx_smtp_message_t *m);
+static ngx_uint_t ngx_smtp_control_error(ngx_smtp_control_job_t *job,
     ngx_smtp_message_t *m);
 static ngx_uint_t ngx_smtp_control_contains(ngx_str_t *text, ngx_str_t *part);
 static void ngx_smtp_control_count(ngx_smtp_control_job_t *job,
@@ -238,6 +254,15 @@ ngx_smtp_control_job_init(ngx_smtp_control_job_t *job, ngx_str_t *payload)
         return NGX_ERROR;
     }
 
+    if (request->error.len) {
+        job->verdicts = ngx_pcalloc(job->pool,
+                                    NGX_SMTP_CONTROL_ERRORS
+                                    * sizeof(ngx_smtp_control_verdict_t));
+        if (job->verdicts == NULL) {
+            return NGX_ERROR;
+        }
+    }
+
     ngx_memzero(after, NGX_SMTP_KEY_LEN);
 
     if (request->after.len
@@ -314,12 +339,13 @@ ngx_smtp_control_step(ngx_smtp_control_job_t *job)
 {
     ngx_int_t                 rc;
     ngx_msec_t                start, now;
+    ngx_uint_t                n;
     ngx_smtp_message_t       *m;
     ngx_smtp_control_slot_t  *slot;
 
     start = ngx_smtp_control_clock();
 
-    for ( ;; ) {
+    for (n = 1; /* void */ ; n++) {
 
         while (job->used) {
             slot = &job->ring[job->head % NGX_SMTP_CONTROL_RING];
@@ -368,6 +394,10 @@ ngx_smtp_control_step(ngx_smtp_control_job_t *job)
         {
             /* the reader goes on with it */
             return;
+        }
+
+        if (n % NGX_SMTP_CONTROL_LOOKS && !job->envelope) {
+            continue;
         }
 
         now = ngx_smtp_control_clock();
@@ -424,7 +454,7 @@ static ngx_uint_t
 ngx_smtp_control_wanted(ngx_smtp_control_job_t *job, ngx_smtp_message_t *m)
 {
     time_t                       now;
-    ngx_str_t                    queue, error;
+    ngx_str_t                    queue;
     ngx_smtp_control_request_t  *request;
 
     request = &job->request;
@@ -456,12 +486,31 @@ ngx_smtp_control_wanted(ngx_smtp_control_job_t *job, ngx_smtp_message_t *m)
         }
     }
 
-    if (request->error.len) {
-        return ngx_smtp_message_error(m, &error) == NGX_OK
-               && ngx_smtp_control_contains(&error, &request->error);
+    return job->verdicts == NULL || ngx_smtp_control_error(job, m);
+}
+
+
+/* Thousands of messages have the same last error: it is read once. */
+
+static ngx_uint_t
+ngx_smtp_control_error(ngx_smtp_control_job_t *job, ngx_smtp_message_t *m)
+{
+    ngx_str_t                    error;
+    ngx_smtp_control_verdict_t  *v;
+
+    if (m->error == 0) {
+        return 0;
     }
 
-    return 1;
+    v = &job->verdicts[m->error % NGX_SMTP_CONTROL_ERRORS];
+
+    if (v->hash != m->error) {
+        v->hash = m->error;
+        v->found = ngx_smtp_message_error(m, &error) == NGX_OK
+                   && ngx_smtp_control_contains(&error, &job->request.error);
+    }
+
+    return v->found;
 }
 
 
