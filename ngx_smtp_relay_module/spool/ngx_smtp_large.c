@@ -118,7 +118,9 @@ ngx_smtp_large_abort(ngx_smtp_large_t *l)
     if (ngx_smtp_task_post(l->store->conf->pool, &l->task, l->store->log)
         != NGX_OK)
     {
-        ngx_smtp_body_abort(&l->store->spool, &l->body);
+        /* many are: the pool takes no more, but the upkeep has its turn */
+
+        ngx_smtp_store_close(l->store, &l->body);
         ngx_smtp_large_free(l);
     }
 }

@@ -25,6 +25,7 @@ typedef struct {
     ngx_smtp_reader_t       *reader;
     ngx_smtp_store_t        *store;
     ngx_smtp_segment_t      *segment;
+    ngx_smtp_data_t         *file;      /* as it was when it was opened */
     ngx_smtp_fresh_t        *fresh;
     ngx_smtp_block_t        *block;     /* the next one of fresh */
 
@@ -79,6 +80,9 @@ static ngx_int_t ngx_smtp_reader_disk(ngx_smtp_reader_ctx_t *ctx);
 static ngx_int_t ngx_smtp_reader_post(ngx_smtp_reader_ctx_t *ctx);
 static ngx_int_t ngx_smtp_reader_next_fresh(ngx_smtp_reader_ctx_t *ctx,
     ngx_str_t *out);
+static void ngx_smtp_reader_free(ngx_smtp_reader_ctx_t *ctx);
+static ngx_int_t ngx_smtp_reader_read(ngx_smtp_reader_ctx_t *ctx, u_char *buf,
+    size_t size, off_t offset);
 static void ngx_smtp_reader_run(void *data);
 static ngx_int_t ngx_smtp_reader_run_head(ngx_smtp_reader_ctx_t *ctx);
 static ngx_int_t ngx_smtp_reader_run_slice(ngx_smtp_reader_ctx_t *ctx);
@@ -198,10 +202,20 @@ ngx_smtp_reader_disk(ngx_smtp_reader_ctx_t *ctx)
         return NGX_ERROR;
     }
 
+    ctx->file = ngx_smtp_data_get(ctx->reader->message);
+    if (ctx->file == NULL) {
+        return NGX_ERROR;
+    }
+
     ngx_smtp_task_init(&ctx->task, "spool read", ngx_smtp_reader_run,
                        ngx_smtp_reader_done, ctx);
 
-    return ngx_smtp_reader_post(ctx);
+    if (ngx_smtp_reader_post(ctx) != NGX_AGAIN) {
+        ngx_smtp_data_put(ctx->store, ctx->file);
+        return NGX_ERROR;
+    }
+
+    return NGX_AGAIN;
 }
 
 
@@ -347,8 +361,45 @@ ngx_smtp_reader_close(ngx_smtp_reader_t *r)
         ngx_smtp_fresh_done(ctx->store, ctx->fresh);
     }
 
-    ngx_smtp_body_close(&ctx->body);
-    ngx_destroy_pool(r->pool);
+    ngx_smtp_reader_free(ctx);
+}
+
+
+static void
+ngx_smtp_reader_free(ngx_smtp_reader_ctx_t *ctx)
+{
+    if (ctx->file) {
+        ngx_smtp_data_put(ctx->store, ctx->file);
+    }
+
+    /* it may be unlinked: closing it takes its time then */
+
+    ngx_smtp_store_close(ctx->store, &ctx->body);
+    ngx_destroy_pool(ctx->reader->pool);
+}
+
+
+/* As ngx_smtp_segment_read(). */
+
+static ngx_int_t
+ngx_smtp_reader_read(ngx_smtp_reader_ctx_t *ctx, u_char *buf, size_t size,
+    off_t offset)
+{
+    ssize_t  n;
+
+    n = ngx_smtp_read_all(ctx->file->fd, buf, size, offset, &ctx->fault,
+                          "read() of segment data");
+
+    if (n == (ssize_t) size) {
+        return NGX_OK;
+    }
+
+    if (n != -1) {
+        ctx->fault.err = 0;
+        ctx->fault.what = "segment data is too short";
+    }
+
+    return NGX_ERROR;
 }
 
 
@@ -376,8 +427,7 @@ ngx_smtp_reader_run(void *data)
 static ngx_int_t
 ngx_smtp_reader_run_head(ngx_smtp_reader_ctx_t *ctx)
 {
-    if (ngx_smtp_segment_read(&ctx->segment->file, ctx->head, ctx->head_size,
-                              ctx->start, &ctx->fault)
+    if (ngx_smtp_reader_read(ctx, ctx->head, ctx->head_size, ctx->start)
         != NGX_OK)
     {
         ctx->damaged = (ctx->fault.err == 0);
@@ -412,9 +462,8 @@ ngx_smtp_reader_run_slice(ngx_smtp_reader_ctx_t *ctx)
         rc = NGX_OK;
 
     } else if (!ctx->large) {
-        rc = ngx_smtp_segment_read(&ctx->segment->file, ctx->buf, n,
-                                   ctx->start + ctx->head_size + ctx->offset,
-                                   &ctx->fault);
+        rc = ngx_smtp_reader_read(ctx, ctx->buf, n,
+                                  ctx->start + ctx->head_size + ctx->offset);
 
     } else {
         if (ctx->body.fd == -1
@@ -465,7 +514,7 @@ ngx_smtp_reader_quarantine(ngx_smtp_reader_ctx_t *ctx)
     ngx_memcpy(p, ".message", sizeof(".message"));
 
     (void) ngx_smtp_spool_quarantine(&ctx->store->spool,
-                                     ctx->segment->file.data, ctx->start,
+                                     ctx->file->fd, ctx->start,
                                      ctx->start + ctx->head_size
                                      + (ctx->large ? 0 : ctx->record.content),
                                      (char *) name, &fault);
@@ -500,8 +549,7 @@ ngx_smtp_reader_done(void *data)
     }
 
     if (ctx->closed) {
-        ngx_smtp_body_close(&ctx->body);
-        ngx_destroy_pool(ctx->reader->pool);
+        ngx_smtp_reader_free(ctx);
         return;
     }
 

@@ -222,6 +222,10 @@ ngx_smtp_recovery_log_tail(ngx_smtp_recovery_ctx_t *r)
     f->log_end = r->log.good;
     f->log_space = r->log.good;
 
+    if (r->log.sealed_at) {
+        f->log_base = r->log.sealed_at - r->log.sealed.log_start;
+    }
+
     if (r->log.size > r->log.good) {
 
         ngx_smtp_window_init(&r->window, f->log, r->log.size, "read() of log");

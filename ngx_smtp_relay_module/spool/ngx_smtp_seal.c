@@ -6,30 +6,32 @@
 
 /*
  * Sealing a segment: summaries of its live messages, its pending reports and
- * SEALED, to the end of its log or into a new log that replaces a broken one.
- * Blocking, for threads; a buffer of 1 MB or one record is malloc'ed here.
+ * SEALED, to the end of its log, in steps.  Blocking, for threads; a buffer of
+ * 1 MB or one record is malloc'ed here.
  *
  * The log's end moves only when all of it was written, so that a seal that
- * does not fit is overwritten by the next event.
+ * does not fit is overwritten by the next event.  Nothing else may be written
+ * to the log between the steps.
  */
 
 
-#include "ngx_smtp_segment.h"
-
-#include <sys/file.h>
+#include "ngx_smtp_rewrite.h"
 
 
 #define NGX_SMTP_SEAL_BUFFER    (1024 * 1024)
 
+/* summaries and reports of one step: some ms */
+#define NGX_SMTP_SEAL_STEP      2048
 
-typedef struct {
+
+struct ngx_smtp_seal_s {
     ngx_smtp_segment_file_t  *file;
+    ngx_smtp_seal_content_t   content;
     ngx_smtp_fault_t          fault;
+    ngx_uint_t                next;     /* summary, then report */
+    off_t                     start;    /* in the log */
     off_t                     pos;      /* in the log, of the buffer's start */
-    uint32_t                  seed;
     uint32_t                  sequence;
-    int                       fd;       /* the log written to */
-    unsigned                  fresh:1;  /* a new log: no reservation yet */
 
     u_char                   *buf;
     u_char                   *last;
@@ -41,22 +43,14 @@ typedef struct {
     ngx_str_t                *queues;
     ngx_uint_t                nqueues;
     ngx_uint_t                queues_room;
-} ngx_smtp_seal_t;
+};
 
 
-/* what is written: the arguments of both entry points */
-typedef struct {
-    ngx_smtp_summary_t       *summaries;
-    ngx_uint_t                n;
-    ngx_smtp_event_t         *reports;
-    ngx_uint_t                nreports;
-    uint32_t                  next_number;
-    time_t                    now;
-} ngx_smtp_seal_content_t;
-
-
-static ngx_int_t ngx_smtp_seal_write(ngx_smtp_seal_t *s,
-    ngx_smtp_seal_content_t *c);
+static ngx_int_t ngx_smtp_seal_write(ngx_smtp_seal_t *s);
+static ngx_int_t ngx_smtp_seal_mark(ngx_smtp_seal_t *s);
+static ngx_int_t ngx_smtp_seal_end(ngx_smtp_seal_t *s);
+static ngx_int_t ngx_smtp_seal_report(ngx_smtp_seal_t *s,
+    const ngx_smtp_event_t *report);
 static ngx_int_t ngx_smtp_seal_summary(ngx_smtp_seal_t *s,
     const ngx_smtp_summary_t *given);
 static ngx_int_t ngx_smtp_seal_strings(ngx_smtp_seal_t *s,
@@ -66,12 +60,6 @@ static ngx_int_t ngx_smtp_seal_queue(ngx_smtp_seal_t *s,
 static ngx_int_t ngx_smtp_seal_room(ngx_smtp_seal_t *s, size_t size);
 static ngx_int_t ngx_smtp_seal_flush(ngx_smtp_seal_t *s);
 static ngx_int_t ngx_smtp_seal_memory(ngx_smtp_seal_t *s);
-static void ngx_smtp_seal_free(ngx_smtp_seal_t *s);
-static int ngx_smtp_relog_open(ngx_smtp_spool_t *spool,
-    ngx_smtp_segment_file_t *f, ngx_smtp_seal_t *s, const char *tmp,
-    time_t now);
-static void ngx_smtp_seal_times(ngx_smtp_segment_file_t *f, time_t earliest);
-static ngx_uint_t ngx_smtp_seal_shed(ngx_smtp_segment_file_t *f);
 
 
 ngx_int_t
@@ -80,17 +68,8 @@ ngx_smtp_segment_seal(ngx_smtp_segment_file_t *f,
     ngx_uint_t nreports, uint32_t next_number, time_t now, time_t earliest)
 {
     ngx_int_t                rc;
-    struct stat              st;
-    ngx_smtp_seal_t          s;
+    ngx_smtp_seal_t         *s;
     ngx_smtp_seal_content_t  c;
-
-    f->full = 1;
-
-    if (f->log == -1 || f->log_broken) {
-        f->fault.err = 0;
-        f->fault.what = "log is broken";
-        return NGX_ERROR;
-    }
 
     c.summaries = summaries;
     c.n = n;
@@ -98,32 +77,106 @@ ngx_smtp_segment_seal(ngx_smtp_segment_file_t *f,
     c.nreports = nreports;
     c.next_number = next_number;
     c.now = now;
+    c.earliest = earliest;
+
+    s = ngx_smtp_seal_start(f, &c);
+    if (s == NULL) {
+        return NGX_ERROR;
+    }
 
     do {
-        ngx_memzero(&s, sizeof(ngx_smtp_seal_t));
+        rc = ngx_smtp_seal_step(s);
+    } while (rc == NGX_AGAIN);
 
-        s.file = f;
-        s.fd = f->log;
-        s.pos = f->log_end;
-        s.seed = f->seed;
-        s.sequence = f->sequence;
+    ngx_smtp_seal_free(s);
 
-        rc = ngx_smtp_seal_write(&s, &c);
+    return rc;
+}
 
-        f->sequence = s.sequence;
 
-        ngx_smtp_seal_free(&s);
+ngx_smtp_seal_t *
+ngx_smtp_seal_start(ngx_smtp_segment_file_t *f,
+    const ngx_smtp_seal_content_t *content)
+{
+    ngx_smtp_seal_t  *s;
+
+    f->full = 1;
+
+    s = calloc(1, sizeof(ngx_smtp_seal_t));
+
+    if (s == NULL) {
+        ngx_set_errno(NGX_ENOMEM);
+        (void) ngx_smtp_fault_set(&f->fault, "malloc() to seal");
+        return NULL;
+    }
+
+    s->file = f;
+    s->content = *content;
+    s->start = f->log_end;
+    s->pos = f->log_end;
+    s->sequence = f->sequence;
+
+    return s;
+}
+
+
+ngx_int_t
+ngx_smtp_seal_step(ngx_smtp_seal_t *s)
+{
+    ngx_int_t                 rc;
+    ngx_smtp_segment_file_t  *f;
+
+    f = s->file;
+
+    if (f->log == -1 || f->log_broken) {
+        f->fault.err = 0;
+        f->fault.what = "log is broken";
+        return NGX_ERROR;
+    }
+
+    rc = ngx_smtp_seal_write(s);
+
+    /* numbers of a write that failed are not used again */
+
+    f->sequence = s->sequence;
+
+    if (rc == NGX_BUSY && f->tail.len) {
 
         /* no room is reserved for the tail, and it is only good to have */
 
-    } while (rc == NGX_BUSY && ngx_smtp_seal_shed(f));
+        f->tail.len = 0;
+
+        s->pos = s->start;
+        s->last = s->buf;
+        s->next = 0;
+        s->nqueues = 0;
+
+        return NGX_AGAIN;
+    }
+
+    if (rc == NGX_AGAIN) {
+        return NGX_AGAIN;
+    }
 
     if (rc != NGX_OK) {
-        f->fault = s.fault;
+        f->fault = s->fault;
         return rc;
     }
 
-    f->log_end = s.pos;
+    return ngx_smtp_seal_end(s);
+}
+
+
+static ngx_int_t
+ngx_smtp_seal_end(ngx_smtp_seal_t *s)
+{
+    ngx_int_t                 rc;
+    struct stat               st;
+    ngx_smtp_segment_file_t  *f;
+
+    f = s->file;
+
+    f->log_end = s->pos;
     f->log_space = ngx_max(f->log_space, f->log_end);
     f->log_dirty = 1;
 
@@ -133,13 +186,15 @@ ngx_smtp_segment_seal(ngx_smtp_segment_file_t *f,
         return rc;
     }
 
+    f->log_base = s->pos - s->start;
+
     /* zeros written ahead, or a cut that failed: SEALED rules over them */
 
     if (ngx_smtp_sys.fstat(f->data, &st) == 0 && st.st_size > f->data_end) {
         (void) ngx_smtp_sys.ftruncate(f->data, f->data_end);
     }
 
-    ngx_smtp_seal_times(f, earliest);
+    ngx_smtp_seal_times(f, s->content.earliest);
 
     return NGX_OK;
 }
@@ -162,20 +217,7 @@ ngx_smtp_segment_settle(ngx_smtp_segment_file_t *f, time_t earliest)
 }
 
 
-static ngx_uint_t
-ngx_smtp_seal_shed(ngx_smtp_segment_file_t *f)
-{
-    if (f->tail.len == 0) {
-        return 0;
-    }
-
-    f->tail.len = 0;
-
-    return 1;
-}
-
-
-static void
+void
 ngx_smtp_seal_times(ngx_smtp_segment_file_t *f, time_t earliest)
 {
     struct timespec  times[2];
@@ -191,175 +233,50 @@ ngx_smtp_seal_times(ngx_smtp_segment_file_t *f, time_t earliest)
 }
 
 
-ngx_int_t
-ngx_smtp_segment_relog(ngx_smtp_spool_t *spool, ngx_smtp_segment_file_t *f,
-    ngx_smtp_summary_t *summaries, ngx_uint_t n, ngx_smtp_event_t *reports,
-    ngx_uint_t nreports, uint32_t next_number, time_t now)
+static ngx_int_t
+ngx_smtp_seal_write(ngx_smtp_seal_t *s)
 {
-    char                     tmp[NGX_SMTP_FILE_NAME];
-    char                     name[NGX_SMTP_FILE_NAME];
-    ngx_int_t                rc;
-    ngx_smtp_seal_t          s;
-    ngx_smtp_seal_content_t  c;
+    ngx_int_t                 rc;
+    ngx_uint_t                i;
+    ngx_smtp_seal_content_t  *c;
 
-    f->full = 1;
+    c = &s->content;
 
-    ngx_memzero(&s, sizeof(ngx_smtp_seal_t));
+    for (i = 0; i < NGX_SMTP_SEAL_STEP; i++, s->next++) {
 
-    s.file = f;
-    s.fresh = 1;
+        if (s->next < c->n) {
+            rc = ngx_smtp_seal_summary(s, &c->summaries[s->next]);
 
-    c.summaries = summaries;
-    c.n = n;
-    c.reports = reports;
-    c.nreports = nreports;
-    c.next_number = next_number;
-    c.now = now;
+        } else if (s->next < c->n + c->nreports) {
+            rc = ngx_smtp_seal_report(s, &c->reports[s->next - c->n]);
 
-    ngx_sprintf(ngx_smtp_segment_id_text(&f->header.id, (u_char *) tmp),
-                ".log%Z");
-    ngx_smtp_log_name(name, &f->header.id, f->header.generation);
+        } else {
+            return ngx_smtp_seal_mark(s);
+        }
 
-    s.fd = ngx_smtp_relog_open(spool, f, &s, tmp, now);
-
-    if (s.fd == -1) {
-        rc = (s.fault.err == ENOSPC || s.fault.err == EDQUOT) ? NGX_BUSY
-                                                              : NGX_ERROR;
-        f->fault = s.fault;
-        return rc;
+        if (rc != NGX_OK) {
+            return rc;
+        }
     }
 
-    rc = ngx_smtp_seal_write(&s, &c);
-
-    ngx_smtp_seal_free(&s);
-
-    if (rc == NGX_OK && ngx_smtp_sys.fsync(s.fd) == -1) {
-        rc = ngx_smtp_fault_set(&s.fault, "fsync() of replacement log");
-    }
-
-    if (rc == NGX_OK
-        && ngx_smtp_sys.renameat2(spool->tmp, tmp, spool->dir, name, 0) == -1)
-    {
-        rc = ngx_smtp_fault_set(&s.fault, "rename() of replacement log");
-    }
-
-    if (rc != NGX_OK) {
-        (void) ngx_smtp_sys.unlinkat(spool->tmp, tmp, 0);
-        (void) ngx_smtp_sys.close(s.fd);
-        f->fault = s.fault;
-        return rc;
-    }
-
-    /* the old one has no name any more, whether that is on disk or not */
-
-    if (f->log != -1) {
-        (void) ngx_smtp_sys.close(f->log);
-    }
-
-    f->log = s.fd;
-    f->log_end = s.pos;
-    f->log_space = s.pos;
-    f->seed = s.seed;
-    f->sequence = s.sequence;
-    f->log_dirty = 0;
-    f->log_broken = 1;
-    f->ended = 0;
-
-    if (ngx_smtp_sys.fsync(spool->dir) == -1) {
-        return ngx_smtp_fault_set(&f->fault, "fsync() of spool directory");
-    }
-
-    rc = ngx_smtp_segment_log_extend(f, f->log_end + f->owed);
-
-    if (rc == NGX_OK) {
-        f->log_broken = 0;
-    }
-
-    return rc;
-}
-
-
-static int
-ngx_smtp_relog_open(ngx_smtp_spool_t *spool, ngx_smtp_segment_file_t *f,
-    ngx_smtp_seal_t *s, const char *tmp, time_t now)
-{
-    int                     fd;
-    u_char                  header[NGX_SMTP_FILE_HEADER];
-    struct iovec            iov;
-    ngx_smtp_file_header_t  h;
-
-    /* one that an earlier owner left is taken: the segment is ours */
-
-    fd = ngx_smtp_sys.openat(spool->tmp, tmp,
-                             O_CREAT|O_TRUNC|O_RDWR|O_CLOEXEC|O_NOFOLLOW,
-                             0600);
-    if (fd == -1) {
-        (void) ngx_smtp_fault_set(&s->fault, "open() of replacement log");
-        return -1;
-    }
-
-    /* against the cleaning of tmp/ */
-
-    (void) ngx_smtp_sys.flock(fd, LOCK_EX|LOCK_NB);
-
-    h = f->header;
-    h.created = now;
-
-    ngx_smtp_file_header_put(header, NGX_SMTP_FILE_LOG, &h);
-
-    iov.iov_base = header;
-    iov.iov_len = NGX_SMTP_FILE_HEADER;
-
-    if (ngx_smtp_write_all(fd, &iov, 1, 0, &s->fault,
-                           "write() of replacement log")
-        != NGX_OK)
-    {
-        (void) ngx_smtp_sys.unlinkat(spool->tmp, tmp, 0);
-        (void) ngx_smtp_sys.close(fd);
-        return -1;
-    }
-
-    s->seed = ngx_smtp_log_seed(&h);
-    s->pos = NGX_SMTP_FILE_HEADER;
-
-    return fd;
+    return NGX_AGAIN;
 }
 
 
 static ngx_int_t
-ngx_smtp_seal_write(ngx_smtp_seal_t *s, ngx_smtp_seal_content_t *c)
+ngx_smtp_seal_mark(ngx_smtp_seal_t *s)
 {
     ngx_int_t          rc;
-    ngx_uint_t         i;
     ngx_smtp_sealed_t  sealed;
 
     ngx_memzero(&sealed, sizeof(ngx_smtp_sealed_t));
 
     sealed.data_end = s->file->data_end;
-    sealed.log_start = s->pos;
-    sealed.summaries = (uint32_t) c->n;
-    sealed.reports = (uint32_t) c->nreports;
-    sealed.next_number = c->next_number;
-    sealed.time = c->now;
-
-    for (i = 0; i < c->n; i++) {
-        rc = ngx_smtp_seal_summary(s, &c->summaries[i]);
-
-        if (rc != NGX_OK) {
-            return rc;
-        }
-    }
-
-    for (i = 0; i < c->nreports; i++) {
-        rc = ngx_smtp_seal_room(s, ngx_smtp_event_size(&c->reports[i]));
-
-        if (rc != NGX_OK) {
-            return rc;
-        }
-
-        s->last = ngx_smtp_event_put(s->last, &c->reports[i]);
-    }
-
+    sealed.log_start = s->start;
+    sealed.summaries = (uint32_t) s->content.n;
+    sealed.reports = (uint32_t) s->content.nreports;
+    sealed.next_number = s->content.next_number;
+    sealed.time = s->content.now;
     sealed.nqueues = s->nqueues;
     sealed.queues = s->queues;
 
@@ -378,6 +295,21 @@ ngx_smtp_seal_write(ngx_smtp_seal_t *s, ngx_smtp_seal_content_t *c)
     }
 
     return ngx_smtp_seal_flush(s);
+}
+
+
+static ngx_int_t
+ngx_smtp_seal_report(ngx_smtp_seal_t *s, const ngx_smtp_event_t *report)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_smtp_seal_room(s, ngx_smtp_event_size(report));
+
+    if (rc == NGX_OK) {
+        s->last = ngx_smtp_event_put(s->last, report);
+    }
+
+    return rc;
 }
 
 
@@ -542,21 +474,19 @@ ngx_smtp_seal_flush(ngx_smtp_seal_t *s)
         return NGX_OK;
     }
 
-    if (!s->fresh) {
-        rc = ngx_smtp_segment_log_extend(s->file, s->pos + (off_t) size);
+    rc = ngx_smtp_segment_log_extend(s->file, s->pos + (off_t) size);
 
-        if (rc != NGX_OK) {
-            s->fault = s->file->fault;
-            return rc;
-        }
+    if (rc != NGX_OK) {
+        s->fault = s->file->fault;
+        return rc;
     }
 
-    ngx_smtp_log_seal(s->buf, s->last, s->seed, &s->sequence);
+    ngx_smtp_log_seal(s->buf, s->last, s->file->seed, &s->sequence);
 
     iov.iov_base = s->buf;
     iov.iov_len = size;
 
-    rc = ngx_smtp_write_all(s->fd, &iov, 1, s->pos, &s->fault,
+    rc = ngx_smtp_write_all(s->file->log, &iov, 1, s->pos, &s->fault,
                             "write() of summaries");
 
     s->pos += size;
@@ -577,10 +507,15 @@ ngx_smtp_seal_memory(ngx_smtp_seal_t *s)
 }
 
 
-static void
+void
 ngx_smtp_seal_free(ngx_smtp_seal_t *s)
 {
+    if (s == NULL) {
+        return;
+    }
+
     free(s->buf);
     free(s->head);
     free(s->queues);
+    free(s);
 }

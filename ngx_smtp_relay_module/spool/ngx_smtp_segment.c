@@ -710,6 +710,10 @@ ngx_smtp_segment_remove(ngx_smtp_spool_t *spool, ngx_smtp_segment_file_t *f,
         }
     }
 
+    if (ngx_smtp_segment_unstale(spool, f) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     ngx_smtp_data_name(name, &f->header.id);
 
     if (ngx_smtp_segment_unlink(spool, name, &f->fault,
@@ -732,6 +736,29 @@ ngx_smtp_segment_remove(ngx_smtp_spool_t *spool, ngx_smtp_segment_file_t *f,
     }
 
     ngx_smtp_segment_close(NULL, f);
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_smtp_segment_unstale(ngx_smtp_spool_t *spool, ngx_smtp_segment_file_t *f)
+{
+    char  name[NGX_SMTP_FILE_NAME];
+
+    if (f->stale == 0) {
+        return NGX_OK;
+    }
+
+    ngx_smtp_log_name(name, &f->header.id, f->stale);
+
+    if (ngx_smtp_segment_unlink(spool, name, &f->fault, "unlink() of old log")
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    f->stale = 0;
 
     return NGX_OK;
 }

@@ -48,11 +48,15 @@ typedef struct {
     off_t                   data_zero;  /* zeros were written up to here */
     off_t                   log_end;    /* end of the records written */
     off_t                   log_space;  /* allocated up to here */
+    off_t                   log_base;   /* what the last seal took of it; 0:
+                                           not sealed */
     off_t                   owed;       /* bytes of log that accepted mail may
                                            still need for final records */
     uint32_t                batch;      /* last batch sequence used */
     uint32_t                sequence;   /* last log sequence used */
     uint32_t                seed;       /* of the log's CRCs */
+    uint32_t                stale;      /* generation of a compaction's log
+                                           that is still there; 0: none */
     ngx_smtp_fault_t        fault;      /* of the last call that failed */
     ngx_str_t               tail;       /* records that a seal puts behind
                                            SEALED; the caller's, malloc'ed */
@@ -271,6 +275,16 @@ ssize_t ngx_smtp_read_all(int fd, u_char *buf, size_t size, off_t offset,
  */
 ngx_int_t ngx_smtp_segment_log_create(ngx_smtp_spool_t *spool,
     ngx_smtp_segment_file_t *f, time_t now);
+
+/*
+ * Unlinks the log that a compaction, done or given up, left behind; it must
+ * be gone before the data are.  NGX_OK: there is none; NGX_ERROR: f->fault.
+ */
+ngx_int_t ngx_smtp_segment_unstale(ngx_smtp_spool_t *spool,
+    ngx_smtp_segment_file_t *f);
+
+/* The mtime of the data: earliest due, 0: now. */
+void ngx_smtp_seal_times(ngx_smtp_segment_file_t *f, time_t earliest);
 
 /* Allocates the log up to end at least, in chunks. */
 ngx_int_t ngx_smtp_segment_log_extend(ngx_smtp_segment_file_t *f, off_t end);

@@ -192,6 +192,7 @@ ngx_smtp_store_stop(ngx_smtp_store_t *store)
 
     ngx_smtp_larges_fail(store);
     ngx_smtp_accepts_fail(store, NGX_ERROR);
+    ngx_smtp_renew_stop(store);
 
     start = ngx_smtp_store_clock();
 
@@ -222,6 +223,10 @@ ngx_smtp_store_stop_segment(ngx_smtp_segment_t *seg, ngx_uint_t seal)
     ngx_smtp_log_write_t   l;
 
     store = seg->store;
+
+    if (seg->file.data == -1) {
+        return;
+    }
 
     ngx_smtp_store_settle(seg);
 
@@ -257,23 +262,32 @@ ngx_smtp_store_stop_segment(ngx_smtp_segment_t *seg, ngx_uint_t seal)
         seg->as_found = 1;
     }
 
+    /* what a task had begun says less than what is known now */
+
+    ngx_smtp_seal_free(seg->sealing);
+    ngx_smtp_snapshot_free(&seg->snapshot);
+    seg->sealing = NULL;
+
     /* a broken log is replaced: by what is known now */
 
-    if (!seg->as_found && (!seg->sealed || seg->file.log_broken)
-        && (!seal || ngx_smtp_own_summarize(seg) != NGX_OK))
+    if (!seg->as_found
+        && ((!seal && (!seg->sealed || seg->file.log_broken))
+            || ngx_smtp_snapshot_init(&seg->snapshot, seg->live,
+                                      store->queues, store->nqueues)
+               != NGX_OK))
     {
         (void) ngx_smtp_segment_log_sync(&seg->file);
         seg->as_found = 1;
     }
 
-    if (seg->sealed) {
-        seg->earliest = ngx_smtp_own_earliest(seg);
-    }
-
     fault.err = 0;
     fault.what = NULL;
 
-    ngx_smtp_segment_release(&store->spool, seg, ngx_time(), &fault);
+    while (ngx_smtp_segment_release(&store->spool, seg, ngx_time(), &fault)
+           == NGX_AGAIN)
+    {
+        ngx_smtp_own_texts(seg);
+    }
 
     if (fault.what) {
         ngx_smtp_store_fault(store, NGX_LOG_CRIT, &fault,
@@ -354,6 +368,12 @@ ngx_smtp_store_free(ngx_smtp_store_t *store)
         ngx_delete_posted_event(&store->slice);
     }
 
+    for (i = 0; i < store->nclosing; i++) {
+        ngx_smtp_body_abort(&store->spool, &store->closing[i]);
+    }
+
+    ngx_free(store->closing);
+
     if (store->opened) {
         ngx_smtp_spool_close(&store->spool);
     }
@@ -395,7 +415,6 @@ ngx_smtp_store_event(ngx_smtp_store_t *store, ngx_event_t *ev,
 static void
 ngx_smtp_store_tick_handler(ngx_event_t *ev)
 {
-    struct timespec    ts;
     ngx_smtp_dummy_t  *dummy;
     ngx_smtp_store_t  *store;
 
@@ -403,14 +422,7 @@ ngx_smtp_store_tick_handler(ngx_event_t *ev)
     store = dummy->data;
 
     if (store->opened && !store->leaving) {
-        ngx_smtp_spool_released(&store->spool, &ts);
-
-        if (ts.tv_sec != store->released.tv_sec
-            || ts.tv_nsec != store->released.tv_nsec)
-        {
-            store->released = ts;
-            store->look = 1;
-        }
+        store->stat = 1;
 
         if (ngx_smtp_after(store->look_at)) {
             store->look = 1;
@@ -463,7 +475,7 @@ ngx_smtp_store_slice_handler(ngx_event_t *ev)
         return;
     }
 
-    if (ngx_smtp_own_slice(store)) {
+    if (ngx_smtp_own_slice(store) + ngx_smtp_renew_slice(store)) {
         ngx_post_event(ev, &ngx_posted_next_events);
     }
 }
@@ -717,9 +729,18 @@ ngx_smtp_segment_free(ngx_smtp_segment_t *seg)
 
     ngx_smtp_recovery_free(seg->recovery);
     ngx_smtp_chunks_free(seg->chunks);
+    ngx_smtp_seal_free(seg->sealing);
+    ngx_smtp_snapshot_free(&seg->snapshot);
+
+    if (seg->data) {
+
+        /* the file is closed already */
+
+        seg->data->fd = -1;
+        ngx_smtp_data_stale(store, seg->data);
+    }
 
     free(seg->file.tail.data);
-    ngx_free(seg->summaries);
     ngx_free(seg->dead);
     ngx_free(seg);
 }
@@ -760,6 +781,7 @@ ngx_smtp_message_link(ngx_smtp_segment_t *seg, ngx_smtp_message_t *m)
 {
     m->segment = seg;
     seg->live++;
+    seg->live_bytes += ngx_smtp_message_bytes(m);
 
     ngx_queue_insert_tail(&seg->messages, &m->link);
 

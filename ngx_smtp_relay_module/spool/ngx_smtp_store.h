@@ -156,8 +156,8 @@ struct ngx_smtp_message_s {
     unsigned                strikes:2;  /* the store's: workers that died of
                                            it since an attempt came to its
                                            end */
-    unsigned                awaited:1;  /* the store's: was outstanding when
-                                           the worker began to leave */
+    unsigned                awaited:1;  /* the store's: outstanding since
+                                           before the worker left */
     unsigned                unreported:1;   /* the store's: a report of it is
                                                only in the log */
 };

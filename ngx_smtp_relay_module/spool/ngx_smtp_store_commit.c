@@ -337,6 +337,10 @@ ngx_smtp_writer_roll(ngx_smtp_store_t *store, off_t size)
             seg->state = ngx_smtp_state_open;
             store->active = NULL;
         }
+
+        /* what is delivered soon needs no summary */
+
+        seg->renew_at = ngx_current_msec + NGX_SMTP_STORE_RENEW;
     }
 
     if (store->active == NULL && store->next && !store->next->leaving) {
@@ -363,7 +367,9 @@ ngx_smtp_writer_logs(ngx_smtp_store_t *store, ngx_smtp_batch_job_t *b)
     {
         seg = ngx_queue_data(q, ngx_smtp_segment_t, link);
 
-        if ((seg->busy && seg != b->segment) || seg->broken) {
+        if ((seg->busy && seg != b->segment) || seg->broken || seg->sealing
+            || ngx_smtp_renew_ready(seg))
+        {
             continue;
         }
 

@@ -402,6 +402,7 @@ ngx_smtp_store_done(ngx_smtp_message_t *m, time_t now)
     ngx_smtp_message_gone(m);
     ngx_queue_remove(&m->link);
     seg->live--;
+    seg->live_bytes -= ngx_smtp_message_bytes(m);
 
     ngx_smtp_message_free(store, m);
 
@@ -487,13 +488,13 @@ ngx_smtp_message_outstanding(ngx_smtp_message_t *m, ngx_uint_t on,
 
     if (on) {
         seg->outstanding++;
+        m->awaited = !seg->leaving;
         return;
     }
 
     seg->outstanding--;
 
-    if (m->awaited) {
-        m->awaited = 0;
+    if (m->awaited && seg->leaving) {
         seg->awaited--;
     }
 

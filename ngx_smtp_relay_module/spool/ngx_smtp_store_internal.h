@@ -15,7 +15,10 @@
  *   ngx_smtp_store_own.c     found segments, insertion
  *   ngx_smtp_store_unknown.c mail of queues that are not configured
  *   ngx_smtp_store_strike.c  what workers died of
- *   ngx_smtp_store_leave.c   leaving, forgetting, summaries
+ *   ngx_smtp_store_leave.c   leaving, forgetting
+ *   ngx_smtp_store_renew.c   sealing and compaction while running
+ *   ngx_smtp_store_file.c    files read from, files to be closed
+ *   ngx_smtp_snapshot.c      what a seal says of the messages
  *   ngx_smtp_large.c         large bodies
  *   ngx_smtp_reader.c        reading back
  *   ngx_smtp_history.c       what the log tells of a message
@@ -45,6 +48,7 @@
 #include "ngx_smtp_segment.h"
 #include "ngx_smtp_errors.h"
 #include "ngx_smtp_recovery.h"
+#include "ngx_smtp_rewrite.h"
 
 
 /* ms */
@@ -54,6 +58,9 @@
                                                plus a tick and the sync */
 #define NGX_SMTP_STORE_RETRY        1000    /* after a fault of the disk */
 #define NGX_SMTP_STORE_CLEAN        60000
+#define NGX_SMTP_STORE_RENEW        5000    /* a full segment: is sealed, or
+                                               compacted, not before */
+#define NGX_SMTP_STORE_RENEW_RETRY  60000
 #define NGX_SMTP_STORE_UNKNOWN      10000   /* left to who knows the queue */
 #define NGX_SMTP_STORE_FORGET       600000
 #define NGX_SMTP_STORE_SERVE        5000    /* leaving: serve what is held */
@@ -132,7 +139,7 @@ struct ngx_smtp_chunk_s {
  *   FOUND -> RECOVERED -> INSERT -----------------'
  *
  * FOUND and RECOVERED go to CLOSE directly.  OPEN without a message is
- * removed.
+ * removed.  After CLOSE, and after the removal, GONE frees the memory.
  */
 typedef enum {
     ngx_smtp_state_next = 0,  /* created, waiting for its turn */
@@ -142,8 +149,37 @@ typedef enum {
     ngx_smtp_state_recovered, /* read, to be sealed */
     ngx_smtp_state_insert,    /* its messages are handed up */
     ngx_smtp_state_forget,    /* its messages are taken back */
-    ngx_smtp_state_close      /* nobody knows them any more */
+    ngx_smtp_state_close,     /* nobody knows them any more */
+    ngx_smtp_state_gone       /* the files are closed, messages are freed */
 } ngx_smtp_segment_state_e;
+
+
+/* the file that readers read from; a compaction makes another one */
+typedef struct {
+    int                      fd;        /* -1: closed */
+    ngx_uint_t               readers;
+    ngx_uint_t               stale;     /* the last reader closes it */
+} ngx_smtp_data_t;
+
+
+/* what a seal says; all memory from malloc; zeroed: nothing */
+typedef struct {
+    ngx_smtp_summary_t      *summaries;
+    ngx_uint_t               n;
+    ngx_uint_t               room;
+    ngx_smtp_event_t        *reports;
+    ngx_uint_t               nreports;
+    ngx_uint_t               reports_room;
+    ngx_str_t               *queues;    /* destinations, as they were */
+    time_t                   earliest;  /* due, of what is not held; 0: now,
+                                           or nothing */
+    ngx_smtp_error_of_t     *of;        /* last errors */
+    ngx_uint_t               nof;
+    ngx_uint_t               taken;     /* complete */
+    u_char                  *blocks;    /* texts and bitmaps */
+    u_char                  *last;
+    size_t                   left;
+} ngx_smtp_snapshot_t;
 
 
 struct ngx_smtp_segment_s {
@@ -155,6 +191,8 @@ struct ngx_smtp_segment_s {
     ngx_queue_t              messages;
     ngx_queue_t              forgotten; /* messages nobody knows any more */
     ngx_uint_t               live;
+    off_t                    live_bytes;    /* of the data file, about */
+    ngx_smtp_data_t         *data;      /* NULL: nobody reads */
     ngx_uint_t               outstanding;
     ngx_uint_t               awaited;   /* outstanding since leaving began */
     ngx_uint_t               reading;   /* reads in flight */
@@ -166,6 +204,7 @@ struct ngx_smtp_segment_s {
     ngx_msec_t               dirty_at;  /* first unsynced record */
     ngx_msec_t               retry_at;  /* after a fault */
     ngx_msec_t               reread_at;
+    ngx_msec_t               renew_at;  /* sealed or compacted not before */
 
     /* large bodies of ended messages: unlinked once that is synced */
     uint32_t                *dead;
@@ -178,12 +217,9 @@ struct ngx_smtp_segment_s {
     ngx_uint_t               cursor;    /* of insertion */
     ngx_smtp_struck_t        struck;    /* messages of dead workers */
 
-    /* what a seal says; copies, for the thread; one block */
-    ngx_smtp_summary_t      *summaries;
-    ngx_smtp_event_t        *reports;
-    ngx_uint_t               nsummaries;
-    ngx_uint_t               nreports;
-    time_t                   earliest;
+    /* of a seal in place; the upkeep's */
+    ngx_smtp_snapshot_t      snapshot;
+    ngx_smtp_seal_t         *sealing;
 
     unsigned                 busy:1;
     unsigned                 sealed:1;
@@ -249,16 +285,19 @@ typedef enum {
     ngx_smtp_upkeep_none = 0,
     ngx_smtp_upkeep_open,       /* the directory */
     ngx_smtp_upkeep_create,     /* a segment */
-    ngx_smtp_upkeep_release,    /* record all, seal, close */
-    ngx_smtp_upkeep_relog,      /* replace a broken log */
+    ngx_smtp_upkeep_release,    /* record all, seal, close; in steps */
+    ngx_smtp_upkeep_commit,     /* of a segment written anew; or give it up */
     ngx_smtp_upkeep_remove,     /* no message left */
     ngx_smtp_upkeep_sync,       /* the log */
     ngx_smtp_upkeep_unlink,     /* large bodies */
     ngx_smtp_upkeep_reserve,    /* room for final results */
     ngx_smtp_upkeep_recover,    /* one step */
-    ngx_smtp_upkeep_seal,       /* what was recovered by a scan */
+    ngx_smtp_upkeep_seal,       /* what was recovered by a scan; in steps */
+    ngx_smtp_upkeep_close,      /* files nobody reads any more */
+    ngx_smtp_upkeep_stat,       /* was something released? */
     ngx_smtp_upkeep_look,       /* for free segments */
-    ngx_smtp_upkeep_space       /* how much is free */
+    ngx_smtp_upkeep_space,      /* how much is free */
+    ngx_smtp_upkeep_rewrite     /* one step of a segment written anew */
 } ngx_smtp_upkeep_e;
 
 
@@ -289,6 +328,31 @@ typedef struct {
 } ngx_smtp_look_t;
 
 
+typedef enum {
+    ngx_smtp_renew_phase_snapshot = 0,  /* the loop copies, in slices */
+    ngx_smtp_renew_phase_steps,         /* a thread writes */
+    ngx_smtp_renew_phase_ready,         /* to be committed, by a thread */
+    ngx_smtp_renew_phase_move           /* the loop moves the messages */
+} ngx_smtp_renew_phase_e;
+
+
+/* a segment that is written anew */
+typedef struct {
+    ngx_smtp_rewrite_t       rewrite;
+    ngx_smtp_snapshot_t      snapshot;
+    ngx_smtp_segment_t      *segment;
+    ngx_smtp_renew_phase_e   phase;
+    ngx_smtp_watch_t         next;      /* message to be copied, or moved */
+    ngx_uint_t               cursor;    /* of the move */
+    uint32_t                 moved;     /* up to this number */
+    ngx_smtp_data_t         *data;      /* of a compaction: the new file's,
+                                           then the old one's */
+    u_char                  *texts;     /* of last errors: the tail */
+    off_t                    size;      /* of the data, before */
+    ngx_uint_t               failed;
+} ngx_smtp_renewal_t;
+
+
 typedef struct {
     ngx_smtp_task_t          task;
     ngx_smtp_store_t        *store;
@@ -297,6 +361,11 @@ typedef struct {
     ngx_smtp_look_t         *look;
     uint32_t                *bodies;    /* to unlink */
     ngx_uint_t               nbodies;
+    ngx_smtp_body_file_t    *files;     /* to close */
+    ngx_uint_t               nfiles;
+    ngx_smtp_renewal_t      *renewal;
+    ngx_uint_t               give_up;
+    struct timespec          released;
     time_t                   now;
     uint64_t                 msec;
     off_t                    prezero;
@@ -330,6 +399,10 @@ struct ngx_smtp_store_s {
     ngx_uint_t               batch;     /* index of the one to use next */
 
     ngx_smtp_upkeep_t        upkeep;
+    ngx_smtp_renewal_t      *renewal;   /* at most one */
+    ngx_smtp_body_file_t    *closing;   /* closed, and unlinked, in a thread */
+    ngx_uint_t               nclosing;
+    ngx_uint_t               closing_room;
     ngx_queue_t              larges;    /* those whose task was not taken */
 
     /* destinations; the first are the names of conf, in its order */
@@ -374,6 +447,8 @@ struct ngx_smtp_store_s {
     unsigned                 commit_failed:1;
     unsigned                 log_failed:1;
     unsigned                 look_failed:1;
+    unsigned                 renew_failed:1;
+    unsigned                 stat:1;
     unsigned                 look:1;
     unsigned                 leaving:1;
     unsigned                 stopping:1;
@@ -404,6 +479,10 @@ struct ngx_smtp_large_s {
 };
 
 
+/* of the data file; fields are counted twice, which does no harm */
+#define ngx_smtp_message_bytes(m)                                             \
+    ((off_t) (m)->head_size + ((m)->large ? 0 : (m)->size))
+
 #define ngx_smtp_after(at)  ((ngx_msec_int_t) (ngx_current_msec - (at)) >= 0)
 
 
@@ -418,6 +497,7 @@ ngx_msec_t ngx_smtp_store_clock(void);
 
 void ngx_smtp_store_fault(ngx_smtp_store_t *store, ngx_uint_t level,
     ngx_smtp_fault_t *fault, const char *text);
+
 
 void *ngx_smtp_cell_alloc(ngx_smtp_cells_t *cells, ngx_log_t *log);
 void ngx_smtp_cell_free(ngx_smtp_cells_t *cells, void *p);
@@ -486,9 +566,6 @@ ngx_uint_t ngx_smtp_store_unknown(ngx_smtp_store_t *store, ngx_uint_t i);
 
 void ngx_smtp_upkeep_start(ngx_smtp_store_t *store);
 void ngx_smtp_upkeep_task(ngx_smtp_store_t *store);
-/* Also at exit: seal, settle or remove; closes in any case. */
-void ngx_smtp_segment_release(ngx_smtp_spool_t *spool,
-    ngx_smtp_segment_t *seg, time_t now, ngx_smtp_fault_t *fault);
 
 
 /* ngx_smtp_store_own.c */
@@ -500,7 +577,7 @@ void ngx_smtp_own_look(ngx_smtp_spool_t *spool, ngx_smtp_look_t *look);
 void ngx_smtp_own_looked(ngx_smtp_store_t *store, ngx_smtp_look_t *look);
 void ngx_smtp_own_recovered(ngx_smtp_segment_t *seg, ngx_int_t rc,
     ngx_smtp_fault_t *fault);
-/* In a thread: seals what was read by a scan. */
+/* In a thread: seals what was read by a scan; NGX_AGAIN: call again. */
 ngx_int_t ngx_smtp_own_seal(ngx_smtp_segment_t *seg, time_t now);
 void ngx_smtp_own_insert(ngx_smtp_segment_t *seg);
 /* Some messages more; returns 1 when there are still more. */
@@ -538,10 +615,62 @@ void ngx_smtp_own_reread(ngx_smtp_message_t *m);
 void ngx_smtp_own_leave(ngx_smtp_segment_t *seg);
 /* Returns 1 when there is more. */
 ngx_uint_t ngx_smtp_own_forget_some(ngx_smtp_segment_t *seg);
-/* The earliest due time of what is not held; 0: now, or nothing. */
-time_t ngx_smtp_own_earliest(ngx_smtp_segment_t *seg);
-/* Summaries and reports of all live messages; NGX_ERROR: no memory. */
-ngx_int_t ngx_smtp_own_summarize(ngx_smtp_segment_t *seg);
+/*
+ * Also at exit: seal, settle or remove.  NGX_AGAIN: call again; else it is
+ * closed, and fault tells what went wrong.  seg->snapshot was initialized.
+ */
+ngx_int_t ngx_smtp_segment_release(ngx_smtp_spool_t *spool,
+    ngx_smtp_segment_t *seg, time_t now, ngx_smtp_fault_t *fault);
+/* After each NGX_AGAIN of a release: texts of errors, for the seal. */
+void ngx_smtp_own_texts(ngx_smtp_segment_t *seg);
+/* Its files are closed: frees it, in slices. */
+void ngx_smtp_own_gone(ngx_smtp_segment_t *seg);
+/* Returns 1 when there is more; else the segment is freed. */
+ngx_uint_t ngx_smtp_own_gone_some(ngx_smtp_segment_t *seg);
+
+
+/* ngx_smtp_snapshot.c */
+
+/* Room for so many messages; NGX_ERROR: no memory, as below. */
+ngx_int_t ngx_smtp_snapshot_init(ngx_smtp_snapshot_t *snap,
+    ngx_uint_t messages, ngx_str_t *queues, ngx_uint_t nqueues);
+ngx_int_t ngx_smtp_snapshot_add(ngx_smtp_snapshot_t *snap,
+    ngx_smtp_message_t *m, ngx_str_t *queues);
+void ngx_smtp_snapshot_content(ngx_smtp_snapshot_t *snap,
+    ngx_smtp_seal_content_t *c, uint32_t next_number, time_t now);
+void ngx_smtp_snapshot_free(ngx_smtp_snapshot_t *snap);
+
+
+/* ngx_smtp_store_renew.c */
+
+/* Begins with a segment that needs it, if there is none in work. */
+void ngx_smtp_renew_begin(ngx_smtp_store_t *store);
+/* The event loop's part, in a slice; returns 1 when there is more. */
+ngx_uint_t ngx_smtp_renew_slice(ngx_smtp_store_t *store);
+/* The upkeep's part: what is next, and that. */
+ngx_smtp_upkeep_e ngx_smtp_renew_choose(ngx_smtp_store_t *store,
+    ngx_smtp_segment_t **seg);
+void ngx_smtp_renew_prepare(ngx_smtp_upkeep_t *u);
+void ngx_smtp_renew_run(ngx_smtp_upkeep_t *u);
+void ngx_smtp_renew_done(ngx_smtp_upkeep_t *u);
+/* Its messages are between two files. */
+ngx_uint_t ngx_smtp_renew_moving(ngx_smtp_segment_t *seg);
+/* Its log is let alone until the commit, which is soon. */
+ngx_uint_t ngx_smtp_renew_ready(ngx_smtp_segment_t *seg);
+/* At exit. */
+void ngx_smtp_renew_stop(ngx_smtp_store_t *store);
+
+
+/* ngx_smtp_store_file.c */
+
+/* Closes a file, and unlinks it in tmp/ if it has a name, in a thread. */
+void ngx_smtp_store_close(ngx_smtp_store_t *store, ngx_smtp_body_file_t *b);
+/* The file a message is in now, for a reader; NULL: no memory. */
+ngx_smtp_data_t *ngx_smtp_data_get(ngx_smtp_message_t *m);
+void ngx_smtp_data_put(ngx_smtp_store_t *store, ngx_smtp_data_t *data);
+ngx_int_t ngx_smtp_data_need(ngx_smtp_segment_t *seg);
+/* Nobody will get it any more. */
+void ngx_smtp_data_stale(ngx_smtp_store_t *store, ngx_smtp_data_t *data);
 
 
 /* ngx_smtp_large.c */

@@ -6,7 +6,8 @@
 
 /*
  * Segments that go: which of them a leaving worker can give up, taking their
- * messages back in slices of the event loop, and what a seal says of them.
+ * messages back and freeing them, in slices of the event loop, and what is
+ * written in between.
  */
 
 
@@ -16,39 +17,21 @@
 static void ngx_smtp_own_give_up(ngx_smtp_segment_t *seg);
 static void ngx_smtp_own_close(ngx_smtp_segment_t *seg);
 static void ngx_smtp_own_detach(ngx_smtp_store_t *store);
-static void ngx_smtp_own_texts(ngx_smtp_segment_t *seg);
-static size_t ngx_smtp_own_summary_size(ngx_smtp_segment_t *seg);
-static u_char *ngx_smtp_own_summary(ngx_smtp_segment_t *seg, u_char *p,
-    ngx_smtp_summary_t *s, ngx_smtp_message_t *m);
-static size_t ngx_smtp_own_report_size(ngx_smtp_result_t *results,
-    ngx_uint_t n, ngx_str_t *peer);
-static u_char *ngx_smtp_own_report(ngx_smtp_segment_t *seg, u_char *p,
-    ngx_smtp_report_t *r);
+static ngx_int_t ngx_smtp_release_begin(ngx_smtp_segment_t *seg, time_t now);
+static ngx_int_t ngx_smtp_release_snapshot(ngx_smtp_segment_t *seg);
 
 
 void
 ngx_smtp_own_leave(ngx_smtp_segment_t *seg)
 {
-    ngx_queue_t         *q;
-    ngx_smtp_message_t  *m;
-
-    seg->leaving = 1;
-
-    if (seg->outstanding == 0) {
+    if (seg->leaving) {
         return;
     }
 
-    for (q = ngx_queue_head(&seg->messages);
-         q != ngx_queue_sentinel(&seg->messages);
-         q = ngx_queue_next(q))
-    {
-        m = ngx_queue_data(q, ngx_smtp_message_t, link);
+    /* all that are outstanding now are awaited: they are marked already */
 
-        if (m->outstanding && !m->awaited) {
-            m->awaited = 1;
-            seg->awaited++;
-        }
-    }
+    seg->leaving = 1;
+    seg->awaited = seg->outstanding;
 }
 
 
@@ -189,7 +172,7 @@ ngx_smtp_own_close(ngx_smtp_segment_t *seg)
         break;
 
     case ngx_smtp_state_open:
-        if (seg->outstanding) {
+        if (seg->outstanding || ngx_smtp_renew_moving(seg)) {
             return;
         }
 
@@ -243,262 +226,167 @@ ngx_smtp_own_forget_some(ngx_smtp_segment_t *seg)
 }
 
 
-/* sealing */
-
-time_t
-ngx_smtp_own_earliest(ngx_smtp_segment_t *seg)
-{
-    time_t               earliest;
-    ngx_queue_t         *q, *rq;
-    ngx_smtp_report_t   *r;
-    ngx_smtp_message_t  *m;
-
-    earliest = 0;
-
-    for (q = ngx_queue_head(&seg->messages);
-         q != ngx_queue_sentinel(&seg->messages);
-         q = ngx_queue_next(q))
-    {
-        m = ngx_queue_data(q, ngx_smtp_message_t, link);
-
-        if (m->hold) {
-            continue;
-        }
-
-        if (m->npending && (earliest == 0 || m->due_at < earliest)) {
-            earliest = m->due_at;
-        }
-
-        for (rq = ngx_queue_head(&m->reports);
-             rq != ngx_queue_sentinel(&m->reports);
-             rq = ngx_queue_next(rq))
-        {
-            r = ngx_queue_data(rq, ngx_smtp_report_t, link);
-
-            if (earliest == 0 || r->due_at < earliest) {
-                earliest = r->due_at;
-            }
-        }
-    }
-
-    return earliest;
-}
-
-
-/*
- * Copies, in one block: a thread reads them while messages may end.  The
- * names of queues are stable.
- */
+/* in a thread, or at exit */
 
 ngx_int_t
-ngx_smtp_own_summarize(ngx_smtp_segment_t *seg)
+ngx_smtp_segment_release(ngx_smtp_spool_t *spool, ngx_smtp_segment_t *seg,
+    time_t now, ngx_smtp_fault_t *fault)
 {
-    u_char              *p;
-    ngx_queue_t         *q;
-    ngx_smtp_summary_t  *s;
-    ngx_smtp_message_t  *m;
+    ngx_int_t                 rc;
+    ngx_smtp_segment_file_t  *f;
 
-    ngx_free(seg->summaries);
+    f = &seg->file;
 
-    seg->nsummaries = 0;
-    seg->nreports = 0;
-    seg->earliest = ngx_smtp_own_earliest(seg);
-
-    seg->summaries = ngx_calloc(ngx_smtp_own_summary_size(seg),
-                                seg->store->log);
-    if (seg->summaries == NULL) {
-        return NGX_ERROR;
+    if (f->data == -1) {
+        return NGX_OK;
     }
 
-    s = seg->summaries;
+    if (seg->sealing) {
+        rc = ngx_smtp_seal_step(seg->sealing);
 
-    seg->reports = (ngx_smtp_event_t *) &s[seg->nsummaries];
-    p = (u_char *) &seg->reports[seg->nreports];
+    } else if (seg->as_found) {
+        rc = f->log_dirty ? ngx_smtp_segment_log_sync(f) : NGX_OK;
 
-    seg->nreports = 0;
+    } else if (seg->live == 0) {
+        rc = ngx_smtp_segment_remove(spool, f, seg->dead, seg->ndead, now);
 
-    for (q = ngx_queue_head(&seg->messages);
-         q != ngx_queue_sentinel(&seg->messages);
-         q = ngx_queue_next(q))
-    {
-        m = ngx_queue_data(q, ngx_smtp_message_t, link);
-        p = ngx_smtp_own_summary(seg, p, s++, m);
+        if (rc == NGX_OK) {
+            return NGX_OK;
+        }
+
+    } else if (!seg->snapshot.taken) {
+        rc = ngx_smtp_release_snapshot(seg);
+
+    } else {
+        rc = ngx_smtp_release_begin(seg, now);
     }
 
-    ngx_smtp_own_texts(seg);
+    if (rc == NGX_AGAIN) {
+        return NGX_AGAIN;
+    }
+
+    if (rc != NGX_OK) {
+        *fault = f->fault;
+    }
+
+    ngx_smtp_segment_close(spool, f);
 
     return NGX_OK;
 }
 
 
-/* Last errors go with the seal; without memory they are forgotten. */
+/* NGX_AGAIN: it is being sealed, in steps. */
 
-static void
-ngx_smtp_own_texts(ngx_smtp_segment_t *seg)
+static ngx_int_t
+ngx_smtp_release_begin(ngx_smtp_segment_t *seg, time_t now)
 {
-    ngx_uint_t            n;
-    ngx_queue_t          *q;
-    ngx_smtp_message_t   *m;
-    ngx_smtp_error_of_t  *of;
+    ngx_smtp_snapshot_t      *snap;
+    ngx_smtp_segment_file_t  *f;
+    ngx_smtp_seal_content_t   c;
 
-    free(seg->file.tail.data);
-    ngx_str_null(&seg->file.tail);
+    f = &seg->file;
+    snap = &seg->snapshot;
 
-    of = ngx_alloc(seg->nsummaries * sizeof(ngx_smtp_error_of_t) + 1,
-                   seg->store->log);
-    if (of == NULL) {
-        return;
+    if (f->log_broken) {
+        return ngx_smtp_segment_relog(&seg->store->spool, f, snap->summaries,
+                                      snap->n, snap->reports, snap->nreports,
+                                      seg->next_number, now);
     }
 
-    n = 0;
-
-    for (q = ngx_queue_head(&seg->messages);
-         q != ngx_queue_sentinel(&seg->messages);
-         q = ngx_queue_next(q))
-    {
-        m = ngx_queue_data(q, ngx_smtp_message_t, link);
-
-        if (m->error) {
-            of[n].number = m->number;
-            of[n++].hash = m->error;
-        }
+    if (seg->sealed) {
+        return ngx_smtp_segment_settle(f, snap->earliest);
     }
 
-    (void) ngx_smtp_errors_record(&seg->store->errors, of, n, ngx_time(),
-                                  &seg->file.tail);
-    ngx_free(of);
+    ngx_smtp_snapshot_content(snap, &c, seg->next_number, now);
+
+    seg->sealing = ngx_smtp_seal_start(f, &c);
+
+    return seg->sealing ? NGX_AGAIN : NGX_ERROR;
 }
 
 
-/* Also counts messages and reports. */
+/* NGX_AGAIN: then the event loop adds what only it knows. */
 
-static size_t
-ngx_smtp_own_summary_size(ngx_smtp_segment_t *seg)
-{
-    size_t               size;
-    ngx_queue_t         *q, *rq;
-    ngx_smtp_report_t   *r;
-    ngx_smtp_message_t  *m;
-
-    size = 1;
-
-    for (q = ngx_queue_head(&seg->messages);
-         q != ngx_queue_sentinel(&seg->messages);
-         q = ngx_queue_next(q))
-    {
-        m = ngx_queue_data(q, ngx_smtp_message_t, link);
-
-        size += sizeof(ngx_smtp_summary_t);
-        seg->nsummaries++;
-
-        if (m->final) {
-            size += m->nrcpts / 8 + 16;
-        }
-
-        for (rq = ngx_queue_head(&m->reports);
-             rq != ngx_queue_sentinel(&m->reports);
-             rq = ngx_queue_next(rq))
-        {
-            r = ngx_queue_data(rq, ngx_smtp_report_t, link);
-
-            size += ngx_smtp_own_report_size(r->results, r->nresults,
-                                             &r->peer);
-            seg->nreports++;
-        }
-    }
-
-    return size;
-}
-
-
-static u_char *
-ngx_smtp_own_summary(ngx_smtp_segment_t *seg, u_char *p,
-    ngx_smtp_summary_t *s, ngx_smtp_message_t *m)
+static ngx_int_t
+ngx_smtp_release_snapshot(ngx_smtp_segment_t *seg)
 {
     ngx_queue_t  *q;
 
-    s->number = m->number;
-    s->head_size = m->head_size;
-    s->nrcpts = m->nrcpts;
-    s->attempts = m->attempts;
-    s->reports = m->nreports;
-    s->offset = m->offset;
-    s->size = m->size;
-    s->received = m->received;
-    s->due_at = m->due_at;
-    s->queue = seg->store->queues[m->queue];
-    s->final_word = m->final_word;
-    s->hold = m->hold;
-    s->large = m->large;
-    s->delay_told = m->delay_told;
-    s->wish = m->wish;
-    s->strikes = m->strikes;
-
-    for (q = ngx_queue_head(&m->reports);
-         q != ngx_queue_sentinel(&m->reports);
+    for (q = ngx_queue_head(&seg->messages);
+         q != ngx_queue_sentinel(&seg->messages);
          q = ngx_queue_next(q))
     {
-        p = ngx_smtp_own_report(seg, p,
-                                ngx_queue_data(q, ngx_smtp_report_t, link));
+        if (ngx_smtp_snapshot_add(&seg->snapshot,
+                                  ngx_queue_data(q, ngx_smtp_message_t, link),
+                                  seg->snapshot.queues)
+            != NGX_OK)
+        {
+            seg->file.fault.err = NGX_ENOMEM;
+            seg->file.fault.what = "malloc() to seal";
+            return NGX_ERROR;
+        }
     }
 
-    if (m->final) {
-        s->final = p;
-        p = ngx_cpymem(p, m->final, (m->nrcpts + 7) / 8);
-        p = ngx_align_ptr(p, 8);
-    }
+    seg->snapshot.taken = 1;
 
-    return p;
+    return NGX_AGAIN;
 }
 
 
-static size_t
-ngx_smtp_own_report_size(ngx_smtp_result_t *results, ngx_uint_t n,
-    ngx_str_t *peer)
+void
+ngx_smtp_own_texts(ngx_smtp_segment_t *seg)
 {
-    size_t      size;
-    ngx_uint_t  i;
+    ngx_smtp_snapshot_t  *snap;
 
-    size = sizeof(ngx_smtp_event_t) + n * sizeof(ngx_smtp_result_t)
-           + peer->len + 8;
+    snap = &seg->snapshot;
 
-    for (i = 0; i < n; i++) {
-        size += results[i].text.len;
+    if (!snap->taken || seg->sealing || seg->file.tail.data) {
+        return;
     }
 
-    return size;
+    (void) ngx_smtp_errors_record(&seg->store->errors, snap->of, snap->nof,
+                                  ngx_time(), &seg->file.tail);
 }
 
 
-static u_char *
-ngx_smtp_own_report(ngx_smtp_segment_t *seg, u_char *p, ngx_smtp_report_t *r)
+/* the rest of it */
+
+void
+ngx_smtp_own_gone(ngx_smtp_segment_t *seg)
 {
-    ngx_uint_t         i;
-    ngx_smtp_event_t  *e;
+    ngx_queue_add(&seg->messages, &seg->forgotten);
+    ngx_queue_init(&seg->forgotten);
 
-    e = &seg->reports[seg->nreports++];
+    ngx_smtp_chunks_free(seg->chunks);
+    seg->chunks = NULL;
 
-    e->type = NGX_SMTP_LOG_REPORT;
-    e->number = r->message->number;
-    e->time = r->created;
-    e->until = r->due_at;
-    e->attempts = r->attempts;
-    e->report = r->number;
-    e->kind = r->kind;
-    e->nresults = r->nresults;
+    seg->state = ngx_smtp_state_gone;
 
-    e->results = (ngx_smtp_result_t *) p;
-    p = (u_char *) &e->results[r->nresults];
+    ngx_smtp_store_slice(seg->store);
+}
 
-    e->peer.len = r->peer.len;
-    e->peer.data = p;
-    p = ngx_cpymem(p, r->peer.data, r->peer.len);
 
-    for (i = 0; i < r->nresults; i++) {
-        e->results[i] = r->results[i];
-        e->results[i].text.data = p;
-        p = ngx_cpymem(p, r->results[i].text.data, r->results[i].text.len);
+ngx_uint_t
+ngx_smtp_own_gone_some(ngx_smtp_segment_t *seg)
+{
+    ngx_uint_t           n;
+    ngx_queue_t         *q;
+    ngx_smtp_message_t  *m;
+
+    for (n = 0; n < NGX_SMTP_SLICE_STEP; n++) {
+
+        if (ngx_queue_empty(&seg->messages)) {
+            ngx_smtp_segment_free(seg);
+            return 0;
+        }
+
+        q = ngx_queue_head(&seg->messages);
+        m = ngx_queue_data(q, ngx_smtp_message_t, link);
+
+        ngx_smtp_message_gone(m);
+        ngx_queue_remove(q);
+        ngx_smtp_message_free(seg->store, m);
     }
 
-    return ngx_align_ptr(p, 8);
+    return 1;
 }

@@ -31,6 +31,8 @@ static void ngx_smtp_own_errors(ngx_smtp_segment_t *seg, ngx_uint_t n,
 static ngx_uint_t ngx_smtp_own_unknown(ngx_smtp_segment_t *seg);
 static void ngx_smtp_own_notes(ngx_smtp_segment_t *seg);
 static void ngx_smtp_own_taken(ngx_smtp_segment_t *seg);
+static void ngx_smtp_own_seal_end(ngx_smtp_segment_t *seg);
+static ngx_int_t ngx_smtp_own_seal_begin(ngx_smtp_segment_t *seg, time_t now);
 static ngx_int_t ngx_smtp_own_insert_one(ngx_smtp_segment_t *seg,
     ngx_smtp_recovered_t *r);
 
@@ -478,6 +480,7 @@ ngx_smtp_own_taken(ngx_smtp_segment_t *seg)
 void
 ngx_smtp_own_drop(ngx_smtp_segment_t *seg)
 {
+    ngx_smtp_own_seal_end(seg);
     ngx_smtp_recovery_free(seg->recovery);
 
     seg->recovery = NULL;
@@ -489,8 +492,43 @@ ngx_smtp_own_drop(ngx_smtp_segment_t *seg)
 ngx_int_t
 ngx_smtp_own_seal(ngx_smtp_segment_t *seg, time_t now)
 {
-    ngx_int_t                     rc;
+    ngx_int_t  rc;
+
+    if (seg->sealing == NULL
+        && ngx_smtp_own_seal_begin(seg, now) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    rc = ngx_smtp_seal_step(seg->sealing);
+
+    if (rc != NGX_AGAIN) {
+        ngx_smtp_own_seal_end(seg);
+    }
+
+    return rc;
+}
+
+
+static void
+ngx_smtp_own_seal_end(ngx_smtp_segment_t *seg)
+{
+    ngx_smtp_seal_free(seg->sealing);
+    ngx_smtp_snapshot_free(&seg->snapshot);
+    free(seg->file.tail.data);
+
+    seg->sealing = NULL;
+    ngx_str_null(&seg->file.tail);
+}
+
+
+/* The recovery's strings are used, not copied. */
+
+static ngx_int_t
+ngx_smtp_own_seal_begin(ngx_smtp_segment_t *seg, time_t now)
+{
     ngx_uint_t                    i, n, nr;
+    ngx_smtp_seal_content_t       c;
     ngx_smtp_event_t             *reports, *e;
     ngx_smtp_summary_t           *summaries, *s;
     ngx_smtp_recovery_t          *rec;
@@ -566,15 +604,26 @@ ngx_smtp_own_seal(ngx_smtp_segment_t *seg, time_t now)
 
     ngx_smtp_own_errors(seg, n, now);
 
-    rc = ngx_smtp_segment_seal(&seg->file, summaries, n, reports, nr,
-                               rec->next_number, now, rec->earliest);
+    /* one block */
 
-    free(seg->file.tail.data);
-    ngx_str_null(&seg->file.tail);
+    seg->snapshot.summaries = summaries;
 
-    ngx_free(summaries);
+    c.summaries = summaries;
+    c.n = n;
+    c.reports = reports;
+    c.nreports = nr;
+    c.next_number = rec->next_number;
+    c.now = now;
+    c.earliest = rec->earliest;
 
-    return rc;
+    seg->sealing = ngx_smtp_seal_start(&seg->file, &c);
+
+    if (seg->sealing == NULL) {
+        ngx_smtp_snapshot_free(&seg->snapshot);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
 }
 
 
@@ -626,7 +675,7 @@ ngx_smtp_own_slice(ngx_smtp_store_t *store)
 {
     ngx_msec_t           start;
     ngx_uint_t           more, left, worked;
-    ngx_queue_t         *q;
+    ngx_queue_t         *q, *next;
     ngx_smtp_segment_t  *seg;
 
     start = ngx_smtp_store_clock();
@@ -635,8 +684,11 @@ ngx_smtp_own_slice(ngx_smtp_store_t *store)
 
     for (q = ngx_queue_head(&store->segments);
          q != ngx_queue_sentinel(&store->segments);
-         q = ngx_queue_next(q))
+         q = next)
     {
+        /* the segment may be freed */
+
+        next = ngx_queue_next(q);
         seg = ngx_queue_data(q, ngx_smtp_segment_t, link);
 
         do {
@@ -649,6 +701,11 @@ ngx_smtp_own_slice(ngx_smtp_store_t *store)
 
             case ngx_smtp_state_forget:
                 left = ngx_smtp_own_forget_some(seg);
+                worked = 1;
+                break;
+
+            case ngx_smtp_state_gone:
+                left = ngx_smtp_own_gone_some(seg);
                 worked = 1;
                 break;
 
@@ -704,6 +761,7 @@ ngx_smtp_own_insert_some(ngx_smtp_segment_t *seg)
 
     seg->recovery = NULL;
     seg->state = ngx_smtp_state_open;
+    seg->renew_at = ngx_current_msec + NGX_SMTP_STORE_RENEW;
 
     return 0;
 }

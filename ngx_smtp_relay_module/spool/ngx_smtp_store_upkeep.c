@@ -24,15 +24,18 @@ static ngx_uint_t ngx_smtp_upkeep_want_segment(ngx_smtp_store_t *store);
 static ngx_smtp_upkeep_e ngx_smtp_upkeep_segment(ngx_smtp_segment_t *seg);
 static ngx_int_t ngx_smtp_upkeep_prepare(ngx_smtp_upkeep_t *u);
 static ngx_int_t ngx_smtp_upkeep_prepare_look(ngx_smtp_upkeep_t *u);
-static ngx_int_t ngx_smtp_upkeep_prepare_relog(ngx_smtp_segment_t *seg);
+static ngx_int_t ngx_smtp_upkeep_prepare_release(ngx_smtp_segment_t *seg);
+static void ngx_smtp_upkeep_prepare_close(ngx_smtp_upkeep_t *u);
 static void ngx_smtp_upkeep_cancel(ngx_smtp_upkeep_t *u);
 static void ngx_smtp_upkeep_run(void *data);
 static ngx_int_t ngx_smtp_upkeep_run_create(ngx_smtp_upkeep_t *u);
 static ngx_int_t ngx_smtp_upkeep_run_unlink(ngx_smtp_upkeep_t *u);
 static ngx_int_t ngx_smtp_upkeep_run_recover(ngx_smtp_upkeep_t *u);
+static void ngx_smtp_upkeep_run_close(ngx_smtp_upkeep_t *u);
 static void ngx_smtp_upkeep_done(void *data);
 static void ngx_smtp_upkeep_done_store(ngx_smtp_upkeep_t *u);
 static void ngx_smtp_upkeep_done_segment(ngx_smtp_upkeep_t *u);
+static void ngx_smtp_upkeep_released(ngx_smtp_upkeep_t *u);
 static void ngx_smtp_upkeep_opened(ngx_smtp_upkeep_t *u);
 static void ngx_smtp_upkeep_created(ngx_smtp_upkeep_t *u);
 static void ngx_smtp_upkeep_synced(ngx_smtp_upkeep_t *u);
@@ -68,11 +71,16 @@ ngx_smtp_upkeep_start(ngx_smtp_store_t *store)
     u->look = NULL;
     u->bodies = NULL;
     u->nbodies = 0;
+    u->files = NULL;
+    u->nfiles = 0;
+    u->renewal = NULL;
     u->rc = NGX_OK;
     u->fault.err = 0;
     u->fault.what = NULL;
     u->now = ngx_time();
     u->msec = (uint64_t) tp->sec * 1000 + tp->msec;
+
+    ngx_smtp_renew_begin(store);
 
     u->op = ngx_smtp_upkeep_choose(store, &u->segment);
 
@@ -132,8 +140,25 @@ ngx_smtp_upkeep_choose(ngx_smtp_store_t *store, ngx_smtp_segment_t **found)
         }
     }
 
+    op = ngx_smtp_renew_choose(store, &seg);
+
+    if (op == ngx_smtp_upkeep_commit
+        && (best == ngx_smtp_upkeep_none || op < best))
+    {
+        best = op;
+        *found = seg;
+    }
+
     if (best != ngx_smtp_upkeep_none) {
         return best;
+    }
+
+    if (store->nclosing) {
+        return ngx_smtp_upkeep_close;
+    }
+
+    if (store->stat) {
+        return ngx_smtp_upkeep_stat;
     }
 
     if (store->look && !store->leaving) {
@@ -144,7 +169,11 @@ ngx_smtp_upkeep_choose(ngx_smtp_store_t *store, ngx_smtp_segment_t **found)
         return ngx_smtp_upkeep_space;
     }
 
-    return ngx_smtp_upkeep_none;
+    if (op != ngx_smtp_upkeep_none) {
+        *found = seg;
+    }
+
+    return op;
 }
 
 
@@ -172,6 +201,12 @@ ngx_smtp_upkeep_want_segment(ngx_smtp_store_t *store)
 static ngx_smtp_upkeep_e
 ngx_smtp_upkeep_segment(ngx_smtp_segment_t *seg)
 {
+    ngx_uint_t  renewed;
+
+    /* it keeps its files until the renewal has come to an end */
+
+    renewed = (seg->store->renewal && seg->store->renewal->segment == seg);
+
     switch (seg->state) {
 
     case ngx_smtp_state_found:
@@ -182,7 +217,7 @@ ngx_smtp_upkeep_segment(ngx_smtp_segment_t *seg)
 
     case ngx_smtp_state_close:
 
-        if (seg->reading) {
+        if (seg->reading || renewed) {
             return ngx_smtp_upkeep_none;
         }
 
@@ -197,25 +232,21 @@ ngx_smtp_upkeep_segment(ngx_smtp_segment_t *seg)
         return ngx_smtp_upkeep_release;
 
     case ngx_smtp_state_forget:
+    case ngx_smtp_state_gone:
         return ngx_smtp_upkeep_none;
 
     default:
         break;
     }
 
-    if (seg->state == ngx_smtp_state_open && seg->live == 0
+    if (seg->state == ngx_smtp_state_open && seg->live == 0 && !renewed
         && seg->reading == 0 && ngx_smtp_after(seg->retry_at))
     {
         return ngx_smtp_upkeep_remove;
     }
 
     if (seg->broken) {
-
-        /* the new log must not lack those that are still to be inserted */
-
-        return seg->state != ngx_smtp_state_insert && !seg->reread
-               && ngx_smtp_after(seg->retry_at) ? ngx_smtp_upkeep_relog
-                                                : ngx_smtp_upkeep_none;
+        return ngx_smtp_upkeep_none;
     }
 
     if (seg->unreserved && ngx_smtp_after(seg->retry_at)) {
@@ -293,27 +324,27 @@ ngx_smtp_upkeep_prepare(ngx_smtp_upkeep_t *u)
         ngx_memcpy(u->bodies, seg->dead, u->nbodies * sizeof(uint32_t));
         break;
 
-    case ngx_smtp_upkeep_relog:
-        if (ngx_smtp_upkeep_prepare_relog(seg) != NGX_OK) {
-            seg->retry_at = ngx_current_msec + NGX_SMTP_STORE_RETRY;
-            return NGX_ERROR;
-        }
-
-        break;
-
     case ngx_smtp_upkeep_release:
-        if (seg->as_found || seg->live == 0) {
-            break;
-        }
-
-        if (seg->sealed && !seg->file.log_broken) {
-            seg->earliest = ngx_smtp_own_earliest(seg);
-
-        } else if (ngx_smtp_own_summarize(seg) != NGX_OK) {
+        if (ngx_smtp_upkeep_prepare_release(seg) != NGX_OK) {
             seg->as_found = 1;
         }
 
         break;
+
+    case ngx_smtp_upkeep_close:
+        ngx_smtp_upkeep_prepare_close(u);
+        break;
+
+    case ngx_smtp_upkeep_commit:
+        ngx_smtp_renew_prepare(u);
+        break;
+
+    case ngx_smtp_upkeep_rewrite:
+
+        /* the writer goes on with the old log meanwhile */
+
+        ngx_smtp_renew_prepare(u);
+        return NGX_OK;
 
     default:
         break;
@@ -324,6 +355,40 @@ ngx_smtp_upkeep_prepare(ngx_smtp_upkeep_t *u)
     }
 
     return NGX_OK;
+}
+
+
+/* The thread walks through the messages: nobody knows them any more. */
+
+static ngx_int_t
+ngx_smtp_upkeep_prepare_release(ngx_smtp_segment_t *seg)
+{
+    ngx_smtp_store_t  *store;
+
+    store = seg->store;
+
+    if (seg->as_found || seg->live == 0 || seg->snapshot.queues) {
+        return NGX_OK;
+    }
+
+    return ngx_smtp_snapshot_init(&seg->snapshot, seg->live, store->queues,
+                                  store->nqueues);
+}
+
+
+static void
+ngx_smtp_upkeep_prepare_close(ngx_smtp_upkeep_t *u)
+{
+    ngx_smtp_store_t  *store;
+
+    store = u->store;
+
+    u->files = store->closing;
+    u->nfiles = store->nclosing;
+
+    store->closing = NULL;
+    store->nclosing = 0;
+    store->closing_room = 0;
 }
 
 
@@ -406,38 +471,6 @@ ngx_smtp_upkeep_prepare_look(ngx_smtp_upkeep_t *u)
 }
 
 
-/* The new log says what memory knows, so waiting records are in it. */
-
-static ngx_int_t
-ngx_smtp_upkeep_prepare_relog(ngx_smtp_segment_t *seg)
-{
-    ngx_smtp_chunk_t  *c;
-    ngx_smtp_store_t  *store;
-
-    store = seg->store;
-
-    if (ngx_smtp_own_summarize(seg) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    for (c = seg->chunks; c; c = c->next) {
-        seg->file.owed -= c->repay;
-    }
-
-    ngx_smtp_chunks_free(seg->chunks);
-    seg->chunks = NULL;
-
-    seg->dead_written = seg->ndead;
-
-    if (store->active == seg) {
-        store->active = NULL;
-        seg->state = ngx_smtp_state_open;
-    }
-
-    return NGX_OK;
-}
-
-
 static void
 ngx_smtp_upkeep_cancel(ngx_smtp_upkeep_t *u)
 {
@@ -449,7 +482,7 @@ ngx_smtp_upkeep_cancel(ngx_smtp_upkeep_t *u)
     if (u->op == ngx_smtp_upkeep_create) {
         ngx_smtp_segment_free(u->segment);
 
-    } else if (u->segment) {
+    } else if (u->segment && u->op != ngx_smtp_upkeep_rewrite) {
         u->segment->busy = 0;
     }
 
@@ -457,8 +490,15 @@ ngx_smtp_upkeep_cancel(ngx_smtp_upkeep_t *u)
         u->store->look = 1;
     }
 
+    if (u->op == ngx_smtp_upkeep_close) {
+        u->store->closing = u->files;
+        u->store->nclosing = u->nfiles;
+        u->store->closing_room = u->nfiles;
+    }
+
     u->bodies = NULL;
     u->look = NULL;
+    u->files = NULL;
 }
 
 
@@ -495,16 +535,22 @@ ngx_smtp_upkeep_run(void *data)
         u->rc = ngx_smtp_upkeep_run_create(u);
         break;
 
-    case ngx_smtp_upkeep_release:
-        ngx_smtp_segment_release(spool, seg, u->now, &u->fault);
+    case ngx_smtp_upkeep_stat:
+        ngx_smtp_spool_released(spool, &u->released);
         return;
 
-    case ngx_smtp_upkeep_relog:
-        u->rc = ngx_smtp_segment_relog(spool, f, seg->summaries,
-                                       seg->nsummaries, seg->reports,
-                                       seg->nreports, seg->next_number,
-                                       u->now);
-        break;
+    case ngx_smtp_upkeep_close:
+        ngx_smtp_upkeep_run_close(u);
+        return;
+
+    case ngx_smtp_upkeep_commit:
+    case ngx_smtp_upkeep_rewrite:
+        ngx_smtp_renew_run(u);
+        return;
+
+    case ngx_smtp_upkeep_release:
+        u->rc = ngx_smtp_segment_release(spool, seg, u->now, &u->fault);
+        return;
 
     case ngx_smtp_upkeep_remove:
         u->rc = ngx_smtp_segment_remove(spool, f, seg->dead, seg->ndead,
@@ -594,48 +640,14 @@ ngx_smtp_upkeep_run_recover(ngx_smtp_upkeep_t *u)
 }
 
 
-void
-ngx_smtp_segment_release(ngx_smtp_spool_t *spool, ngx_smtp_segment_t *seg,
-    time_t now, ngx_smtp_fault_t *fault)
+static void
+ngx_smtp_upkeep_run_close(ngx_smtp_upkeep_t *u)
 {
-    ngx_int_t                 rc;
-    ngx_smtp_segment_file_t  *f;
+    ngx_uint_t  i;
 
-    f = &seg->file;
-
-    if (f->data == -1) {
-        return;
+    for (i = 0; i < u->nfiles; i++) {
+        ngx_smtp_body_abort(&u->store->spool, &u->files[i]);
     }
-
-    if (seg->as_found) {
-        rc = f->log_dirty ? ngx_smtp_segment_log_sync(f) : NGX_OK;
-
-    } else if (seg->live == 0) {
-        rc = ngx_smtp_segment_remove(spool, f, seg->dead, seg->ndead, now);
-
-        if (rc == NGX_OK) {
-            return;
-        }
-
-    } else if (f->log_broken) {
-        rc = ngx_smtp_segment_relog(spool, f, seg->summaries, seg->nsummaries,
-                                    seg->reports, seg->nreports,
-                                    seg->next_number, now);
-
-    } else if (seg->sealed) {
-        rc = ngx_smtp_segment_settle(f, seg->earliest);
-
-    } else {
-        rc = ngx_smtp_segment_seal(f, seg->summaries, seg->nsummaries,
-                                   seg->reports, seg->nreports,
-                                   seg->next_number, now, seg->earliest);
-    }
-
-    if (rc != NGX_OK) {
-        *fault = f->fault;
-    }
-
-    ngx_smtp_segment_close(spool, f);
 }
 
 
@@ -650,7 +662,10 @@ ngx_smtp_upkeep_done(void *data)
 
     ngx_smtp_work_off(NGX_SMTP_WORK_RECOVERY);
 
-    if (u->segment) {
+    if (u->op == ngx_smtp_upkeep_rewrite) {
+        ngx_smtp_renew_done(u);
+
+    } else if (u->segment) {
         u->segment->busy = 0;
         ngx_smtp_upkeep_done_segment(u);
 
@@ -660,9 +675,11 @@ ngx_smtp_upkeep_done(void *data)
 
     ngx_free(u->bodies);
     ngx_free(u->look);
+    ngx_free(u->files);
 
     u->bodies = NULL;
     u->look = NULL;
+    u->files = NULL;
 
     ngx_smtp_store_wake(store);
 }
@@ -683,6 +700,18 @@ ngx_smtp_upkeep_done_store(ngx_smtp_upkeep_t *u)
 
     case ngx_smtp_upkeep_look:
         ngx_smtp_own_looked(store, u->look);
+        break;
+
+    case ngx_smtp_upkeep_stat:
+        store->stat = 0;
+
+        if (u->released.tv_sec != store->released.tv_sec
+            || u->released.tv_nsec != store->released.tv_nsec)
+        {
+            store->released = u->released;
+            store->look = 1;
+        }
+
         break;
 
     case ngx_smtp_upkeep_space:
@@ -714,32 +743,11 @@ ngx_smtp_upkeep_done_segment(ngx_smtp_upkeep_t *u)
         break;
 
     case ngx_smtp_upkeep_release:
-        if (u->fault.what) {
-            ngx_smtp_store_fault(u->store, NGX_LOG_CRIT, &u->fault,
-                                 "a segment was left without its summary and "
-                                 "will be scanned; check the disk");
-        }
-
-        ngx_smtp_segment_free(seg);
+        ngx_smtp_upkeep_released(u);
         break;
 
-    case ngx_smtp_upkeep_relog:
-        if (u->rc == NGX_OK) {
-            seg->broken = 0;
-            seg->sealed = 1;
-            seg->dirty = 0;
-            seg->dead_synced = seg->dead_written;
-
-            u->store->log_failed = 0;
-
-            ngx_log_error(NGX_LOG_NOTICE, u->store->log, 0,
-                          "spool \"%V\": the log was written anew",
-                          &u->store->conf->path);
-            break;
-        }
-
-        ngx_smtp_upkeep_failed(u, "nothing is sent from this segment; check "
-                                  "the disk");
+    case ngx_smtp_upkeep_commit:
+        ngx_smtp_renew_done(u);
         break;
 
     case ngx_smtp_upkeep_remove:
@@ -769,6 +777,9 @@ ngx_smtp_upkeep_done_segment(ngx_smtp_upkeep_t *u)
         break;
 
     case ngx_smtp_upkeep_seal:
+        if (u->rc == NGX_AGAIN) {
+            break;
+        }
 
         /* if it failed the next owner scans again */
 
@@ -779,6 +790,24 @@ ngx_smtp_upkeep_done_segment(ngx_smtp_upkeep_t *u)
     default:
         break;
     }
+}
+
+
+static void
+ngx_smtp_upkeep_released(ngx_smtp_upkeep_t *u)
+{
+    if (u->rc == NGX_AGAIN) {
+        ngx_smtp_own_texts(u->segment);
+        return;
+    }
+
+    if (u->fault.what) {
+        ngx_smtp_store_fault(u->store, NGX_LOG_CRIT, &u->fault,
+                             "a segment was left without its summary and "
+                             "will be scanned; check the disk");
+    }
+
+    ngx_smtp_own_gone(u->segment);
 }
 
 

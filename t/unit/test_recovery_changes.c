@@ -18,6 +18,7 @@
  * sources: t/unit/spool.c
  * sources: spool/ngx_smtp_errors.c
  * sources: spool/ngx_smtp_recovery_skip.c
+ * sources: spool/ngx_smtp_rewrite.c
  */
 
 

@@ -20,6 +20,7 @@
  * sources: spool/ngx_smtp_recovery_log.c spool/ngx_smtp_recovery_scan.c
  * sources: spool/ngx_smtp_recovery_skip.c spool/ngx_smtp_errors.c
  * sources: t/unit/spool.c
+ * sources: spool/ngx_smtp_rewrite.c
  */
 
 

@@ -32,6 +32,7 @@
  * sources: spool/ngx_smtp_errors.c
  * sources: t/unit/spool.c t/unit/powerloss.c t/unit/powerloss_disk.c
  * sources: spool/ngx_smtp_recovery_skip.c
+ * sources: spool/ngx_smtp_rewrite.c
  */
 
 

@@ -25,6 +25,8 @@
  * sources: core/ngx_smtp_task.c spool/ngx_smtp_spool_check.c
  * sources: spool/ngx_smtp_store_walk.c t/unit/store_env.c
  * sources: spool/ngx_smtp_recovery_skip.c
+ * sources: spool/ngx_smtp_rewrite.c spool/ngx_smtp_snapshot.c
+ * sources: spool/ngx_smtp_store_file.c spool/ngx_smtp_store_renew.c
  */
 
 

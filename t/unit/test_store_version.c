@@ -26,6 +26,9 @@
  * sources: spool/ngx_smtp_errors.c spool/ngx_smtp_store_change.c
  * sources: spool/ngx_smtp_recovery_skip.c
  * sources: spool/ngx_smtp_store_unknown.c
+ * sources: spool/ngx_smtp_rewrite.c spool/ngx_smtp_snapshot.c
+ * sources: spool/ngx_smtp_store_file.c spool/ngx_smtp_store_renew.c
+ * sources: spool/ngx_smtp_store_walk.c
  */
 
 

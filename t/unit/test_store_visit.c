@@ -30,6 +30,9 @@
  * sources: t/unit/spool.c
  * sources: spool/ngx_smtp_errors.c spool/ngx_smtp_store_change.c
  * sources: spool/ngx_smtp_recovery_skip.c
+ * sources: spool/ngx_smtp_rewrite.c spool/ngx_smtp_snapshot.c
+ * sources: spool/ngx_smtp_store_file.c spool/ngx_smtp_store_renew.c
+ * sources: spool/ngx_smtp_store_walk.c
  */
 
 

@@ -18,6 +18,9 @@
  * sources: spool/ngx_smtp_reader.c spool/ngx_smtp_record.c
  * sources: spool/ngx_smtp_event.c spool/ngx_smtp_segment.c
  * sources: spool/ngx_smtp_seal.c spool/ngx_smtp_body.c
+ * sources: spool/ngx_smtp_rewrite.c spool/ngx_smtp_snapshot.c
+ * sources: spool/ngx_smtp_store_file.c
+ * sources: spool/ngx_smtp_store_renew.c
  * sources: spool/ngx_smtp_window.c spool/ngx_smtp_spool_dir.c
  * sources: spool/ngx_smtp_recovery.c spool/ngx_smtp_recovery_log.c
  * sources: spool/ngx_smtp_recovery_scan.c core/ngx_smtp_sys.c
