@@ -683,7 +683,7 @@ ngx_smtp_own_slice(ngx_smtp_store_t *store)
     worked = 0;
 
     for (q = ngx_queue_head(&store->segments);
-         q != ngx_queue_sentinel(&store->segments);
+         q != ngx_queue_sentinel(&store->segments) && !more;
          q = next)
     {
         /* the segment may be freed */
@@ -713,15 +713,15 @@ ngx_smtp_own_slice(ngx_smtp_store_t *store)
                 left = 0;
             }
 
+            /* segments behind this one may have work, too */
+
             if (ngx_smtp_store_clock() - start >= NGX_SMTP_STORE_SLICE) {
-                more |= left;
+                more = 1;
                 left = 0;
             }
 
         } while (left);
     }
-
-    /* segments behind the end of the slice were given one step each */
 
     if (worked) {
         ngx_smtp_store_wake(store);
