@@ -598,7 +598,7 @@ ngx_smtp_writer_logged(ngx_smtp_store_t *store, ngx_smtp_log_write_t *l)
     if ((l->rc != NGX_OK || l->dropped) && !store->log_failed) {
         store->log_failed = 1;
 
-        ngx_smtp_store_fault(store, NGX_LOG_CRIT, &seg->file.fault,
+        ngx_smtp_store_fault(store, NGX_LOG_CRIT, &l->fault,
                              l->rc == NGX_ERROR
                              ? "nothing more is sent from this segment until "
                                "its log was written anew; check the disk"

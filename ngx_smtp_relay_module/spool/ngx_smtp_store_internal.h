@@ -250,6 +250,7 @@ typedef struct {
     ngx_smtp_chunk_t        *chunks;
     ngx_uint_t               dead;
     ngx_int_t                rc;
+    ngx_smtp_fault_t         fault;     /* of what failed last */
     ngx_uint_t               dropped;   /* chunks that did not fit */
     unsigned                 sync:1;
     unsigned                 wrote:1;

@@ -28,6 +28,15 @@ ngx_smtp_writer_run(void *data)
     ngx_smtp_fault_t       fault;
     ngx_smtp_log_write_t  *l;
 
+    /*
+     * What is written outlives a killed process: results first, they would be
+     * doubled if they waited for the sync of the batch.
+     */
+
+    for (i = 0; i < b->nlogs; i++) {
+        ngx_smtp_log_write(&b->logs[i]);
+    }
+
     if (b->nitems) {
         ngx_smtp_writer_append(b);
     }
@@ -35,12 +44,11 @@ ngx_smtp_writer_run(void *data)
     for (i = 0; i < b->nlogs; i++) {
         l = &b->logs[i];
 
-        ngx_smtp_log_write(l);
-
         if (l->sync && l->rc != NGX_ERROR
             && ngx_smtp_segment_log_sync(&l->segment->file) != NGX_OK)
         {
             l->rc = NGX_ERROR;
+            l->fault = l->segment->file.fault;
         }
     }
 
@@ -187,9 +195,11 @@ ngx_smtp_log_write(ngx_smtp_log_write_t *l)
             /* deferrals hinder nothing: memory knows them */
 
             l->dropped++;
+            l->fault = l->segment->file.fault;
 
         } else {
             l->rc = rc;
+            l->fault = l->segment->file.fault;
             return;
         }
 
