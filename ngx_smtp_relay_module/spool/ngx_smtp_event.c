@@ -658,9 +658,17 @@ ngx_smtp_log_need(size_t head_size, ngx_uint_t nrcpts)
     rcpt = 2 * (NGX_SMTP_LOG_MAX_EVENT + NGX_SMTP_LOG_MAX_RESULT)
            + NGX_SMTP_LOG_BARE_EVENT;
 
-    /* and SETTLE, DONE */
+    /* a failure report that becomes one to the postmaster: without texts */
 
-    return summary + nrcpts * rcpt + 2 * NGX_SMTP_LOG_BARE_EVENT;
+    rcpt += NGX_SMTP_LOG_BARE_EVENT + 2 * NGX_SMTP_RESULT_FIXED;
+
+    /* the same for a report on a delay */
+
+    rcpt += NGX_SMTP_RESULT_FIXED;
+
+    /* it and its REPORTED; SETTLE, DONE */
+
+    return summary + nrcpts * rcpt + 4 * NGX_SMTP_LOG_BARE_EVENT;
 }
 
 

@@ -218,7 +218,8 @@ ngx_int_t ngx_smtp_log_next(u_char *p, u_char *last, uint32_t seed,
 
 /*
  * Bytes of log to reserve for a message when it is accepted: its summary, for
- * each recipient a final result and a report on it, its end.  head_size
+ * each recipient a final result and a report on it, without texts a report on
+ * a delay and one to the postmaster for each failure, its end.  head_size
  * without the fields block is enough; 0: it has its summary already.
  */
 size_t ngx_smtp_log_need(size_t head_size, ngx_uint_t nrcpts);

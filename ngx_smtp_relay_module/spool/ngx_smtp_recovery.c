@@ -401,7 +401,6 @@ ngx_smtp_recovery_count(ngx_smtp_recovery_ctx_t *r)
         m->owed = (uint32_t) ngx_smtp_log_need(
                                  r->log.sealed_at ? 0 : m->head_size,
                                  m->npending);
-        r->file->owed += m->owed;
 
         due = m->npending ? m->due_at : r->now;
 
@@ -414,7 +413,14 @@ ngx_smtp_recovery_count(ngx_smtp_recovery_ctx_t *r)
             if (earliest == 0 || report->due_at < earliest) {
                 earliest = report->due_at;
             }
+
+            /* its end, or that it goes to the postmaster */
+
+            m->owed += (uint32_t) (ngx_smtp_log_need(0, 1)
+                                   + report->nresults * 16);
         }
+
+        r->file->owed += m->owed;
     }
 
     r->recovery.earliest = earliest;

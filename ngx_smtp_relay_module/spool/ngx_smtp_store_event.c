@@ -174,10 +174,7 @@ ngx_smtp_store_report_delay(ngx_smtp_message_t *m,
 
     store = m->segment->store;
 
-    /*
-     * There is no room reserved for its record, and what is not recorded may
-     * be told twice.
-     */
+    /* the room that is left is for what cannot wait */
 
     if (ngx_smtp_store_ready(store, 0) != NGX_OK) {
         return NULL;
@@ -586,17 +583,10 @@ ngx_smtp_event_record(ngx_smtp_segment_t *seg, ngx_smtp_event_t *e)
 
     case NGX_SMTP_LOG_REPORT:
 
-        /* what was reserved is for one report on each recipient's end */
+        /* for these there is room without their texts only: see write */
 
         final = (e->kind != NGX_SMTP_REPORT_DELAY
                  && e->kind != NGX_SMTP_REPORT_DOUBLE);
-        break;
-
-    case NGX_SMTP_LOG_REPORTED:
-
-        /* not before its REPORT */
-
-        final = (e->kind != NGX_SMTP_REPORT_DELAY);
         break;
 
     default:

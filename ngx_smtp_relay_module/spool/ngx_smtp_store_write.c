@@ -16,6 +16,7 @@
 
 
 static void ngx_smtp_writer_append(ngx_smtp_batch_job_t *b);
+static ngx_int_t ngx_smtp_chunk_shorten(ngx_smtp_chunk_t *c);
 static ngx_uint_t ngx_smtp_writer_iov(ngx_smtp_batch_job_t *b);
 
 
@@ -192,10 +193,18 @@ ngx_smtp_log_write(ngx_smtp_log_write_t *l)
 
         } else if (rc == NGX_BUSY && !c->final) {
 
-            /* deferrals hinder nothing: memory knows them */
+            /*
+             * Deferrals hinder nothing: memory knows them.  Reports would be
+             * made again after a crash, and have room without their texts.
+             */
 
             l->dropped++;
             l->fault = l->segment->file.fault;
+
+            if (ngx_smtp_chunk_shorten(c) == NGX_OK && c->last > c->data) {
+                c->final = 1;
+                continue;
+            }
 
         } else {
             l->rc = rc;
@@ -206,6 +215,59 @@ ngx_smtp_log_write(ngx_smtp_log_write_t *l)
         l->chunks = c->next;
         ngx_free(c);
     }
+}
+
+
+/* Leaves only the reports in it, without texts. */
+
+static ngx_int_t
+ngx_smtp_chunk_shorten(ngx_smtp_chunk_t *c)
+{
+    u_char                 *p, *last;
+    ngx_uint_t              i, n;
+    ngx_smtp_event_t        e;
+    ngx_smtp_result_t      *results;
+    ngx_smtp_log_record_t   record;
+
+    /* a result takes some bytes, so there are fewer */
+
+    n = c->last - c->data;
+
+    results = malloc(n * sizeof(ngx_smtp_result_t) / 8 + 1);
+    if (results == NULL) {
+        return NGX_ERROR;
+    }
+
+    last = c->data;
+
+    for (p = c->data; p < c->last; p = record.payload + record.length) {
+
+        record.type = p[0];
+        record.length = ngx_smtp_get32(p + 4);
+        record.payload = p + NGX_SMTP_LOG_RECORD;
+
+        n = (c->last - c->data) / 8;
+
+        if (record.type != NGX_SMTP_LOG_REPORT
+            || ngx_smtp_event_get(&record, &e, results, &n) != NGX_OK)
+        {
+            continue;
+        }
+
+        e.peer.len = 0;
+
+        for (i = 0; i < e.nresults; i++) {
+            results[i].text.len = 0;
+        }
+
+        last = ngx_smtp_event_put(last, &e);
+    }
+
+    c->last = last;
+
+    free(results);
+
+    return NGX_OK;
 }
 
 

@@ -1,0 +1,210 @@
+
+/*
+ * Copyright (C) ngx_smtp_relay_module authors
+ */
+
+
+/*
+ * A disk that is full between the acceptance of a message and what happens to
+ * it: the log has room for results and for reports of all kinds, those of a
+ * delay and to the postmaster without texts, so that after a crash no report
+ * is made twice and none is missing.
+ *
+ * sources: spool/ngx_smtp_store_strike.c core/ngx_smtp_work.c
+ * sources: spool/ngx_smtp_store.c spool/ngx_smtp_store_commit.c
+ * sources: spool/ngx_smtp_store_write.c spool/ngx_smtp_store_event.c
+ * sources: spool/ngx_smtp_store_upkeep.c spool/ngx_smtp_store_own.c
+ * sources: spool/ngx_smtp_store_leave.c spool/ngx_smtp_large.c
+ * sources: spool/ngx_smtp_reader.c spool/ngx_smtp_record.c
+ * sources: spool/ngx_smtp_event.c spool/ngx_smtp_segment.c
+ * sources: spool/ngx_smtp_seal.c spool/ngx_smtp_body.c
+ * sources: spool/ngx_smtp_window.c spool/ngx_smtp_spool_dir.c
+ * sources: spool/ngx_smtp_recovery.c spool/ngx_smtp_recovery_log.c
+ * sources: spool/ngx_smtp_recovery_scan.c core/ngx_smtp_sys.c
+ * sources: core/ngx_smtp_crc32c.c core/ngx_smtp_content.c
+ * sources: core/ngx_smtp_task.c spool/ngx_smtp_spool_check.c
+ * sources: t/unit/store_env.c
+ * sources: spool/ngx_smtp_errors.c spool/ngx_smtp_store_change.c
+ * sources: spool/ngx_smtp_recovery_skip.c
+ * sources: spool/ngx_smtp_store_unknown.c
+ * sources: spool/ngx_smtp_rewrite.c spool/ngx_smtp_snapshot.c
+ * sources: spool/ngx_smtp_store_file.c spool/ngx_smtp_store_renew.c
+ * sources: spool/ngx_smtp_store_walk.c
+ */
+
+
+#include "store_env.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+
+static void test_full(void **state);
+static int test_fallocate(int fd, int mode, off_t offset, off_t len);
+static void test_crash(void);
+static ngx_smtp_report_t *test_report(ngx_smtp_message_t *m, uint32_t number);
+
+
+static ngx_smtp_sys_t  test_sys;
+static ngx_uint_t      test_no_room;
+static env_mail_t      mail;
+
+
+/* only what is needed at least: no room to spare */
+
+static int
+test_fallocate(int fd, int mode, off_t offset, off_t len)
+{
+    if (test_no_room || len == 1024 * 1024 || len == 32 * 1024) {
+        errno = ENOSPC;
+        return -1;
+    }
+
+    return test_sys.fallocate(fd, mode, offset, len);
+}
+
+
+/* the spool as a killed worker left it */
+
+static void
+test_crash(void)
+{
+    char  command[256];
+
+    snprintf(command, sizeof(command), "cp -a %s %s.crash", env_path,
+             env_path);
+    assert_int_equal(system(command), 0);
+    strcat(env_path, ".crash");
+}
+
+
+static ngx_smtp_report_t *
+test_report(ngx_smtp_message_t *m, uint32_t number)
+{
+    ngx_queue_t        *q;
+    ngx_smtp_report_t  *r;
+
+    for (q = ngx_queue_head(&m->reports);
+         q != ngx_queue_sentinel(&m->reports);
+         q = ngx_queue_next(q))
+    {
+        r = ngx_queue_data(q, ngx_smtp_report_t, link);
+
+        if (r->number == number) {
+            return r;
+        }
+    }
+
+    return NULL;
+}
+
+
+static void
+test_full(void **state)
+{
+    char                 command[256];
+    ngx_str_t            peer;
+    env_worker_t        *w, *w2;
+    ngx_smtp_report_t   *failed, *delay;
+    ngx_smtp_result_t    results[2];
+    ngx_smtp_message_t  *m;
+
+    test_sys = ngx_smtp_sys;
+    ngx_smtp_sys.fallocate = test_fallocate;
+
+    w = env_start(0, NULL);
+    env_time(300);
+
+    env_mail(&mail, "internet", 2, 300, 0);
+    assert_int_equal(env_accepted(w, &mail), NGX_OK);
+
+    test_no_room = 1;
+
+    m = env_find(w, 0);
+    peer = shim_str("mx.example.org[192.0.2.2]:25");
+
+    memset(results, 0, sizeof(results));
+
+    results[0].rcpt = 0;
+    results[0].status = NGX_SMTP_RESULT_FAILED;
+    results[0].code = 550;
+    results[0].text = shim_str("5.1.1 no such user");
+
+    results[1].rcpt = 1;
+    results[1].status = NGX_SMTP_RESULT_DEFERRED;
+    results[1].code = 450;
+    results[1].text = shim_str("4.2.2 not now, and a long story about that");
+
+    ngx_smtp_store_results(m, results, 2, &peer, ngx_time(),
+                           ngx_time() + 600);
+    failed = ngx_smtp_store_report(m, NGX_SMTP_REPORT_FAILURE, results, 1,
+                                   &peer, ngx_time());
+    assert_non_null(failed);
+    env_pump();
+
+    delay = ngx_smtp_store_report_delay(m, &results[1], 1, &peer,
+                                        ngx_time());
+    assert_non_null(delay);
+    env_pump();
+
+    results[0].text = shim_str("5.7.1 the sender does not exist either");
+
+    assert_int_equal(ngx_smtp_store_report_double(failed, results, &peer,
+                                                  ngx_time()), NGX_OK);
+    env_pump();
+
+    ngx_smtp_store_reported(delay, ngx_time());
+    env_time(1200);
+
+    /* nothing is blocked by it */
+
+    assert_int_equal(ngx_smtp_message_ready(m), NGX_OK);
+
+    test_crash();
+
+    w2 = env_start(0, NULL);
+    env_time(300);
+
+    assert_int_equal(w2->nmessages, 1);
+    m = env_find(w2, 0);
+
+    assert_int_equal(m->npending, 1);
+    assert_int_equal(m->delay_told, 1);
+    assert_int_equal(m->nreports, 2);
+    assert_null(test_report(m, 2));
+
+    failed = test_report(m, 1);
+    assert_non_null(failed);
+    assert_int_equal(failed->kind, NGX_SMTP_REPORT_DOUBLE);
+    assert_int_equal(failed->nresults, 2);
+    assert_int_equal(failed->results[0].code, 550);
+
+    /* and its own end has room as well */
+
+    ngx_smtp_store_reported(failed, ngx_time());
+    env_result(m, 1, NGX_SMTP_RESULT_DELIVERED, 0);
+    assert_int_equal(env_done(w2, m), NGX_OK);
+    env_pump();
+
+    env_stop(w2);
+
+    snprintf(command, sizeof(command), "rm -rf %s", env_path);
+    assert_int_equal(system(command), 0);
+    env_path[strlen(env_path) - strlen(".crash")] = '\0';
+
+    env_stop(w);
+
+    ngx_smtp_sys = test_sys;
+}
+
+
+int
+main(void)
+{
+    const struct CMUnitTest  tests[] = {
+        cmocka_unit_test_setup_teardown(test_full, env_setup, env_teardown),
+    };
+
+    return shim_run(tests);
+}
