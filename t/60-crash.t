@@ -55,10 +55,13 @@ $t->expect_log(qr/\[alert\] .* exited on signal 9/);
 $l->sink_start();
 $t->run();
 
+# Kills of all rounds: a message that a worker was at when it was killed waits
+# some seconds for its next attempt, which may come in the next round.
+
+my @kills;
+
 sub rounds {
     my ($name, $kill) = @_;
-
-    my @kills;
 
     $l->start(sessions => 50);
 
@@ -112,7 +115,7 @@ my @orphans = $t->kill_master();
 my $time = time();
 kill 'KILL', $orphans[0];
 wait_for(sub { !$t->alive($orphans[0]) }, 5, 'the worker to die');
-my @kill = ($time, time());
+push @kills, [ $time, time() ];
 
 sleep 2;
 $l->finish(end => 1);
@@ -120,7 +123,7 @@ $l->finish(end => 1);
 my @missing = $l->drained(10);
 is(scalar @missing, 0, 'orphan: all that was acknowledged arrived');
 
-my ($n, @bad) = $l->unexcused(0.25 * $PATIENCE, [ @kill ]);
+my ($n, @bad) = $l->unexcused(0.25 * $PATIENCE, @kills);
 is("@bad", '', "orphan: doubled only what was not recorded ($n)");
 
 ($alone, $name) = $l->watch_stop();
