@@ -131,7 +131,9 @@ cmp_ok($alone, '<', 5, 'orphan: no segment without an owner for 5 s')
     or diag($name);
 note("longest without an owner: $alone s");
 
+$time = time();
 $t->kill_all();
+push @kills, [ $time, time() ];
 $t->run();
 
 # master and workers
