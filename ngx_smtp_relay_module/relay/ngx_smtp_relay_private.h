@@ -303,14 +303,6 @@ ngx_smtp_delivery_t *ngx_smtp_delivery_start(ngx_smtp_route_t *route,
 ngx_int_t ngx_smtp_delivery_mail(ngx_smtp_delivery_t *d);
 
 /*
- * The peer wants the body, or takes more of it.  NGX_OK: all of it, with the
- * end of data, was handed to the peer; NGX_AGAIN: goes on with SENT, or with
- * ngx_smtp_conn_resume(); NGX_ERROR: it cannot be sent (the end of data was
- * not); NGX_ABORT: the connection is broken.
- */
-ngx_int_t ngx_smtp_delivery_body(ngx_smtp_delivery_t *d);
-
-/*
  * The transaction is over, its verdicts are in.  NGX_AGAIN: there are more
  * recipients, call ngx_smtp_delivery_mail(); NGX_DONE: the attempt is over and
  * d is freed.  lost: no further transaction is possible.
@@ -327,6 +319,29 @@ void ngx_smtp_delivery_failed(ngx_smtp_delivery_t *d, ngx_smtp_verdict_t *v);
  */
 void ngx_smtp_delivery_drop(ngx_smtp_delivery_t *d, time_t due);
 
+
+/* -- ngx_smtp_delivery_body.c -------------------------------------------- */
+
+/*
+ * The peer wants the body, or takes more of it.  NGX_OK: all of it, with the
+ * end of data, was handed to the peer; NGX_AGAIN: goes on with SENT, or with
+ * ngx_smtp_conn_resume(); NGX_ERROR: it cannot be sent (the end of data was
+ * not); NGX_ABORT: the connection is broken.
+ */
+ngx_int_t ngx_smtp_delivery_body(ngx_smtp_delivery_t *d);
+
+
+/* -- ngx_smtp_delivery_result.c ------------------------------------------ */
+
+/* Adds a verdict about a recipient (a place in the envelope) to d->results. */
+void ngx_smtp_delivery_result(ngx_smtp_delivery_t *d, ngx_uint_t rcpt,
+    ngx_smtp_verdict_t *v);
+
+/*
+ * Makes the results of a transaction last: they are decided, logged, recorded,
+ * and reported if they ask for it.
+ */
+void ngx_smtp_delivery_record(ngx_smtp_delivery_t *d);
 
 /* Writes the line in smtp_log for the results at hand. */
 void ngx_smtp_delivery_log(ngx_smtp_delivery_t *d, time_t due,

@@ -17,7 +17,8 @@
  *
  * sources: t/unit/relay_scene.c
  *     relay/ngx_smtp_relay.c relay/ngx_smtp_relay_conn.c net/ngx_smtp_talk.c
- *     relay/ngx_smtp_delivery.c relay/ngx_smtp_bounce.c
+ *     relay/ngx_smtp_delivery.c relay/ngx_smtp_delivery_body.c
+ *     relay/ngx_smtp_delivery_result.c relay/ngx_smtp_bounce.c
  *     relay/ngx_smtp_report.c
  *     relay/ngx_smtp_control_act.c
  *     protocol/ngx_smtp_client.c protocol/ngx_smtp_client_write.c
