@@ -31,7 +31,7 @@ $t->write_file('accounts', 'alice@example.org ' . crypt('secret', '$5$salt')
 $t->write_conf(<<'EOC')->run();
 %%GLOBALS%%
 events { worker_connections 256; }
-thread_pool narrow threads=1 max_queue=1;
+thread_pool narrow threads=1 max_queue=16;
 
 stream {
     smtp_queue out {
