@@ -153,7 +153,15 @@ sub mail {
 
     $c->close();
 
-    return "$r[0] $r[1]" if $r[0] != 250;
+    if ($r[0] != 250) {
+
+        # that the handshake came to its end there is told a moment later, if
+        # there was one: not as the line of the next message
+
+        eval { wait_for(sub { $lines < (() = seen()) }, 1, 'a line') };
+
+        return "$r[0] $r[1]";
+    }
 
     wait_for(sub { $lines < (() = seen()) }, 10, "a line in the log");
 
