@@ -9,8 +9,8 @@
 #     libs: -lcrypt
 #
 # with paths relative to ngx_smtp_relay_module/.  A path that begins with t/
-# is relative to the repository.  t/unit/shim.c and t/unit/shim_string.c are
-# always linked.
+# is relative to the repository, and what that file names in the same way is
+# linked too.  t/unit/shim.c and t/unit/shim_string.c are always linked.
 #
 #     unit-rules.pl <root> <out> <cc> <cflags> <ldflags> <source>...
 
@@ -31,8 +31,12 @@ sub object {
     return "$out/obj/$object";
 }
 
-for my $test (@tests) {
-    open my $f, '<', "$root/$test" or die "$test: $!\n";
+# what a file names, and what those of t/ name: sources, then libraries
+
+sub named {
+    my ($file, $seen) = @_;
+
+    open my $f, '<', "$root/$file" or die "$file: $!\n";
     my $text = do { local $/; <$f> };
     close $f;
 
@@ -46,14 +50,27 @@ for my $test (@tests) {
         push @libs, $1 =~ m{(-l[\w.+-]+)}g;
     }
 
-    my %seen;
-
-    @sources = grep { !$seen{$_}++ }
+    @sources = grep { !$seen->{$_}++ }
         map { m{^t/} ? $_ : "ngx_smtp_relay_module/$_" } @sources;
 
-    for (@sources) {
-        -f "$root/$_" or die "$test: no source $_\n";
+    for my $source (@sources) {
+        -f "$root/$source" or die "$file: no source $source\n";
     }
+
+    for my $source (grep { m{^t/} } @sources) {
+        my ($more, $libs) = named($source, $seen);
+
+        push @sources, @$more;
+        push @libs, @$libs;
+    }
+
+    return (\@sources, \@libs);
+}
+
+for my $test (@tests) {
+    my ($sources, $libs) = named($test, {});
+    my @sources = @$sources;
+    my @libs = @$libs;
 
     my ($name) = $test =~ m{([^/]+)\.c$};
     my @obj = map { object($_) } $test, @sources, 't/unit/shim.c',

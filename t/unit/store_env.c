@@ -4,6 +4,29 @@
  */
 
 
+/*
+ * Workers' stores on a directory of the test, see store_env.h.
+ *
+ * sources: spool/ngx_smtp_body.c spool/ngx_smtp_errors.c
+ * sources: spool/ngx_smtp_event.c spool/ngx_smtp_large.c
+ * sources: spool/ngx_smtp_reader.c spool/ngx_smtp_record.c
+ * sources: spool/ngx_smtp_recovery.c spool/ngx_smtp_recovery_log.c
+ * sources: spool/ngx_smtp_recovery_scan.c spool/ngx_smtp_recovery_skip.c
+ * sources: spool/ngx_smtp_rewrite.c spool/ngx_smtp_seal.c
+ * sources: spool/ngx_smtp_segment.c spool/ngx_smtp_snapshot.c
+ * sources: spool/ngx_smtp_spool_check.c spool/ngx_smtp_spool_dir.c
+ * sources: spool/ngx_smtp_store.c spool/ngx_smtp_store_change.c
+ * sources: spool/ngx_smtp_store_commit.c spool/ngx_smtp_store_event.c
+ * sources: spool/ngx_smtp_store_file.c spool/ngx_smtp_store_leave.c
+ * sources: spool/ngx_smtp_store_own.c spool/ngx_smtp_store_renew.c
+ * sources: spool/ngx_smtp_store_strike.c spool/ngx_smtp_store_unknown.c
+ * sources: spool/ngx_smtp_store_upkeep.c spool/ngx_smtp_store_walk.c
+ * sources: spool/ngx_smtp_store_write.c spool/ngx_smtp_window.c
+ * sources: core/ngx_smtp_content.c core/ngx_smtp_crc32c.c core/ngx_smtp_sys.c
+ * sources: core/ngx_smtp_task.c core/ngx_smtp_work.c
+ */
+
+
 #include "store_env.h"
 
 #include <stdio.h>

@@ -5,6 +5,13 @@
 
 
 /*
+ * A scene for the store under faults, see store_scene.h.
+ *
+ * sources: t/unit/store_env.c t/unit/powerloss.c t/unit/powerloss_disk.c
+ */
+
+
+/*
  * See store_scene.h.  In a life with faults a mail may be refused and a
  * segment may not be ready: then what was to be done to it is left out, as
  * the relay would.

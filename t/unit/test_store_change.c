@@ -8,25 +8,7 @@
  * Messages that are moved to another queue or next hop, wishes, and last
  * errors, through a restart; and what of it is refused.
  *
- * sources: spool/ngx_smtp_store_unknown.c
- * sources: spool/ngx_smtp_store_strike.c core/ngx_smtp_work.c
- * sources: spool/ngx_smtp_store_change.c spool/ngx_smtp_errors.c
- * sources: spool/ngx_smtp_store.c spool/ngx_smtp_store_commit.c
- * sources: spool/ngx_smtp_store_write.c spool/ngx_smtp_store_event.c
- * sources: spool/ngx_smtp_store_upkeep.c spool/ngx_smtp_store_own.c
- * sources: spool/ngx_smtp_store_leave.c spool/ngx_smtp_large.c
- * sources: spool/ngx_smtp_reader.c spool/ngx_smtp_record.c
- * sources: spool/ngx_smtp_event.c spool/ngx_smtp_segment.c
- * sources: spool/ngx_smtp_seal.c spool/ngx_smtp_body.c
- * sources: spool/ngx_smtp_window.c spool/ngx_smtp_spool_dir.c
- * sources: spool/ngx_smtp_recovery.c spool/ngx_smtp_recovery_log.c
- * sources: spool/ngx_smtp_recovery_scan.c core/ngx_smtp_sys.c
- * sources: core/ngx_smtp_crc32c.c core/ngx_smtp_content.c
- * sources: core/ngx_smtp_task.c spool/ngx_smtp_spool_check.c
- * sources: spool/ngx_smtp_store_walk.c t/unit/store_env.c
- * sources: spool/ngx_smtp_recovery_skip.c
- * sources: spool/ngx_smtp_rewrite.c spool/ngx_smtp_snapshot.c
- * sources: spool/ngx_smtp_store_file.c spool/ngx_smtp_store_renew.c
+ * sources: t/unit/store_env.c
  */
 
 

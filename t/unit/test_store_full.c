@@ -10,26 +10,7 @@
  * delay and to the postmaster without texts, so that after a crash no report
  * is made twice and none is missing.
  *
- * sources: spool/ngx_smtp_store_strike.c core/ngx_smtp_work.c
- * sources: spool/ngx_smtp_store.c spool/ngx_smtp_store_commit.c
- * sources: spool/ngx_smtp_store_write.c spool/ngx_smtp_store_event.c
- * sources: spool/ngx_smtp_store_upkeep.c spool/ngx_smtp_store_own.c
- * sources: spool/ngx_smtp_store_leave.c spool/ngx_smtp_large.c
- * sources: spool/ngx_smtp_reader.c spool/ngx_smtp_record.c
- * sources: spool/ngx_smtp_event.c spool/ngx_smtp_segment.c
- * sources: spool/ngx_smtp_seal.c spool/ngx_smtp_body.c
- * sources: spool/ngx_smtp_window.c spool/ngx_smtp_spool_dir.c
- * sources: spool/ngx_smtp_recovery.c spool/ngx_smtp_recovery_log.c
- * sources: spool/ngx_smtp_recovery_scan.c core/ngx_smtp_sys.c
- * sources: core/ngx_smtp_crc32c.c core/ngx_smtp_content.c
- * sources: core/ngx_smtp_task.c spool/ngx_smtp_spool_check.c
  * sources: t/unit/store_env.c
- * sources: spool/ngx_smtp_errors.c spool/ngx_smtp_store_change.c
- * sources: spool/ngx_smtp_recovery_skip.c
- * sources: spool/ngx_smtp_store_unknown.c
- * sources: spool/ngx_smtp_rewrite.c spool/ngx_smtp_snapshot.c
- * sources: spool/ngx_smtp_store_file.c spool/ngx_smtp_store_renew.c
- * sources: spool/ngx_smtp_store_walk.c
  */
 
 
