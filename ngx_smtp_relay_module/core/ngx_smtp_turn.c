@@ -19,6 +19,7 @@ static void ngx_smtp_turn_handler(ngx_event_t *ev);
 
 static ngx_msec_t   ngx_smtp_turn_at;
 static size_t       ngx_smtp_turn_spent;
+static size_t       ngx_smtp_turn_all;
 static ngx_queue_t  ngx_smtp_turn_line = { &ngx_smtp_turn_line,
                                            &ngx_smtp_turn_line };
 static ngx_event_t  ngx_smtp_turn_event;
@@ -33,6 +34,7 @@ ngx_smtp_turn_spend(size_t octets)
     }
 
     ngx_smtp_turn_spent += octets;
+    ngx_smtp_turn_all += octets;
 }
 
 
@@ -41,6 +43,13 @@ ngx_smtp_turn_over(void)
 {
     return ngx_smtp_turn_spent >= NGX_SMTP_TURN_SHARE
            && ngx_smtp_turn_at == ngx_current_msec;
+}
+
+
+size_t
+ngx_smtp_turn_work(void)
+{
+    return ngx_smtp_turn_all;
 }
 
 

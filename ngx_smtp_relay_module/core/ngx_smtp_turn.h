@@ -44,6 +44,12 @@ void ngx_smtp_turn_spend(size_t octets);
 ngx_uint_t ngx_smtp_turn_over(void);
 
 /*
+ * All work this worker ever counted, in octets; it wraps around.  Who finds the
+ * same number in the next iteration knows that no session did anything.
+ */
+size_t ngx_smtp_turn_work(void);
+
+/*
  * Goes to the end of the line, or keeps its place; handler(data) is called
  * once, in a later iteration.
  */

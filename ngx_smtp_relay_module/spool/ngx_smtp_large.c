@@ -356,6 +356,5 @@ ngx_smtp_large_answer(ngx_smtp_large_t *l)
         return;
     }
 
-    ngx_queue_insert_tail(&store->accepts, &a->link);
-    ngx_smtp_store_wake(store);
+    ngx_smtp_accept_queue(store, a);
 }

@@ -20,6 +20,7 @@
 #include "ngx_smtp_store_internal.h"
 
 
+static ngx_uint_t ngx_smtp_writer_gathers(ngx_smtp_store_t *store);
 static ngx_int_t ngx_smtp_writer_build(ngx_smtp_store_t *store,
     ngx_smtp_batch_job_t *b);
 static ngx_int_t ngx_smtp_writer_item(ngx_smtp_store_t *store,
@@ -77,7 +78,16 @@ ngx_smtp_store_accept(ngx_smtp_store_t *store, ngx_smtp_accept_t *a)
         return;
     }
 
+    ngx_smtp_accept_queue(store, a);
+}
+
+
+void
+ngx_smtp_accept_queue(ngx_smtp_store_t *store, ngx_smtp_accept_t *a)
+{
     ngx_queue_insert_tail(&store->accepts, &a->link);
+    store->naccepts++;
+
     ngx_smtp_store_wake(store);
 }
 
@@ -119,6 +129,7 @@ ngx_smtp_accepts_fail(ngx_smtp_store_t *store, ngx_int_t rc)
     ngx_queue_init(&failed);
     ngx_queue_add(&failed, &store->accepts);
     ngx_queue_init(&store->accepts);
+    store->naccepts = 0;
 
     while (!ngx_queue_empty(&failed)) {
         q = ngx_queue_head(&failed);
@@ -136,6 +147,11 @@ ngx_smtp_writer_start(ngx_smtp_store_t *store)
     ngx_smtp_batch_job_t  *b;
 
     if (store->writing || store->stopping || !store->opened) {
+        return;
+    }
+
+    if (ngx_smtp_writer_gathers(store)) {
+        ngx_post_event(&store->wake, &ngx_posted_next_events);
         return;
     }
 
@@ -170,6 +186,40 @@ ngx_smtp_writer_start(ngx_smtp_store_t *store)
 
     store->writing = b;
     store->batch ^= 1;
+}
+
+
+/*
+ * Of fifty sessions that always have one more message, forty-nine wait for the
+ * sync of the first one, then that one for theirs, and so on: most of the time
+ * there is nothing to do but wait, and half of the syncs are for one message.
+ * So a batch is held back until half of those who took part in the last round
+ * are there again, but only as long as sessions keep the loop busy: when an
+ * iteration found none that did anything, waiting would cost time.
+ */
+static ngx_uint_t
+ngx_smtp_writer_gathers(ngx_smtp_store_t *store)
+{
+    size_t              work;
+    ngx_smtp_gather_t  *g;
+
+    g = &store->gather;
+    work = ngx_smtp_turn_work();
+
+    if (store->naccepts == 0
+        || store->naccepts >= g->wanted
+        || store->leaving
+        || g->looks == NGX_SMTP_GATHER_LOOKS
+        || (g->looks && g->work == work))
+    {
+        g->looks = 0;
+        return 0;
+    }
+
+    g->looks++;
+    g->work = work;
+
+    return 1;
 }
 
 
@@ -223,6 +273,7 @@ ngx_smtp_writer_build(ngx_smtp_store_t *store, ngx_smtp_batch_job_t *b)
         }
 
         ngx_queue_remove(q);
+        store->naccepts--;
     }
 
     b->segment = seg;
@@ -437,6 +488,7 @@ ngx_smtp_writer_undo(ngx_smtp_store_t *store, ngx_smtp_batch_job_t *b)
         }
 
         ngx_queue_insert_head(&store->accepts, &item->accept->link);
+        store->naccepts++;
     }
 
     for (i = 0; i < b->nlogs; i++) {
@@ -484,6 +536,9 @@ ngx_smtp_writer_done(void *data)
         }
 
         ngx_smtp_writer_link(b);
+
+        store->gather.wanted = ngx_min((b->nitems + store->naccepts) / 2,
+                                       NGX_SMTP_BATCH_MESSAGES);
     }
 
     for (i = 0; i < b->nlogs; i++) {

@@ -44,6 +44,7 @@
 #include <ngx_event.h>
 
 #include "ngx_smtp_task.h"
+#include "ngx_smtp_turn.h"
 #include "ngx_smtp_store.h"
 #include "ngx_smtp_segment.h"
 #include "ngx_smtp_errors.h"
@@ -69,6 +70,9 @@
 
 #define NGX_SMTP_BATCH_MESSAGES     256
 #define NGX_SMTP_BATCH_BYTES        (8 * 1024 * 1024)
+
+/* iterations of the loop that a batch is held back at most */
+#define NGX_SMTP_GATHER_LOOKS       8
 #define NGX_SMTP_LOOK_MAX           16      /* segments taken by a look */
 #define NGX_SMTP_SEGMENT_SIZE       (64 * 1024 * 1024)
 #define NGX_SMTP_PREZERO            (2 * 1024 * 1024)
@@ -282,6 +286,14 @@ typedef struct {
 } ngx_smtp_batch_job_t;
 
 
+/* holding a batch back, while the loop is busy with what may join it */
+typedef struct {
+    ngx_uint_t               wanted;    /* so many messages are enough */
+    ngx_uint_t               looks;     /* since the batch could have begun */
+    size_t                   work;      /* ngx_smtp_turn_work() at the last */
+} ngx_smtp_gather_t;
+
+
 typedef enum {
     ngx_smtp_upkeep_none = 0,
     ngx_smtp_upkeep_open,       /* the directory */
@@ -395,6 +407,8 @@ struct ngx_smtp_store_s {
     ngx_smtp_segment_t      *next;
 
     ngx_queue_t              accepts;   /* waiting for the next batch */
+    ngx_uint_t               naccepts;
+    ngx_smtp_gather_t        gather;
     ngx_smtp_batch_job_t     batches[2];
     ngx_smtp_batch_job_t    *writing;   /* in flight, or NULL */
     ngx_uint_t               batch;     /* index of the one to use next */
@@ -531,6 +545,7 @@ void ngx_smtp_fresh_done(ngx_smtp_store_t *store, ngx_smtp_fresh_t *fresh);
 
 void ngx_smtp_writer_start(ngx_smtp_store_t *store);
 void ngx_smtp_writer_task(ngx_smtp_batch_job_t *b, ngx_smtp_store_t *store);
+void ngx_smtp_accept_queue(ngx_smtp_store_t *store, ngx_smtp_accept_t *a);
 void ngx_smtp_accept_end(ngx_smtp_store_t *store, ngx_smtp_accept_t *a,
     ngx_int_t rc);
 void ngx_smtp_accepts_fail(ngx_smtp_store_t *store, ngx_int_t rc);

@@ -22,8 +22,9 @@
  * sources: spool/ngx_smtp_store_strike.c spool/ngx_smtp_store_unknown.c
  * sources: spool/ngx_smtp_store_upkeep.c spool/ngx_smtp_store_walk.c
  * sources: spool/ngx_smtp_store_write.c spool/ngx_smtp_window.c
- * sources: core/ngx_smtp_content.c core/ngx_smtp_crc32c.c core/ngx_smtp_sys.c
- * sources: core/ngx_smtp_task.c core/ngx_smtp_work.c
+ * sources: core/ngx_smtp_content.c core/ngx_smtp_crc32c.c
+ * sources: core/ngx_smtp_sys.c core/ngx_smtp_task.c
+ * sources: core/ngx_smtp_turn.c core/ngx_smtp_work.c
  */
 
 
