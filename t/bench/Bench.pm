@@ -338,7 +338,7 @@ $modules
 load_module $module;
 
 daemon off;
-worker_processes 2;
+worker_processes @{[$opt{workers} // 2]};
 worker_rlimit_nofile 16384;
 pid $home/nginx.pid;
 error_log $home/error.log @{[$opt{level} // 'notice']};
