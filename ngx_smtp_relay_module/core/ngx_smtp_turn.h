@@ -44,8 +44,8 @@ void ngx_smtp_turn_spend(size_t octets);
 ngx_uint_t ngx_smtp_turn_over(void);
 
 /*
- * All work this worker ever counted, in octets; it wraps around.  Who finds the
- * same number in the next iteration knows that no session did anything.
+ * All work this worker ever counted, in octets; it wraps around.  Who finds
+ * the same number in the next iteration knows that no session did anything.
  */
 size_t ngx_smtp_turn_work(void);
 
