@@ -38,6 +38,7 @@ typedef struct {
 
     ngx_shm_zone_t               *zone;       /* the first, or the default */
     ngx_msec_t                    auth_cache;
+    ngx_flag_t                    drain;
 
     ngx_str_t                     commit_name;
     ngx_str_t                     auth_name;
@@ -190,7 +191,8 @@ ngx_int_t ngx_smtp_variables_add(ngx_conf_t *cf);
 void ngx_smtp_log_transaction(ngx_smtp_transaction_t *txn);
 void ngx_smtp_log_attempt(void *data, ngx_smtp_attempt_t *a);
 
-/* init_process and exit_process */
+/* init_module, init_process and exit_process */
+ngx_int_t ngx_smtp_worker_prepare(ngx_cycle_t *cycle);
 ngx_int_t ngx_smtp_worker_init(ngx_cycle_t *cycle);
 void ngx_smtp_worker_exit(ngx_cycle_t *cycle);
 

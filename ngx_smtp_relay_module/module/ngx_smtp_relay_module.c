@@ -134,6 +134,13 @@ static ngx_command_t  ngx_smtp_relay_commands[] = {
       offsetof(ngx_smtp_main_conf_t, auth_cache),
       NULL },
 
+    { ngx_string("smtp_drain"),
+      NGX_STREAM_MAIN_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_STREAM_MAIN_CONF_OFFSET,
+      offsetof(ngx_smtp_main_conf_t, drain),
+      NULL },
+
     { ngx_string("smtp_hostname"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_str_slot,
@@ -555,7 +562,7 @@ ngx_module_t  ngx_smtp_relay_module = {
     ngx_smtp_relay_commands,               /* module directives */
     NGX_STREAM_MODULE,                     /* module type */
     NULL,                                  /* init master */
-    NULL,                                  /* init module */
+    ngx_smtp_worker_prepare,               /* init module */
     ngx_smtp_worker_init,                  /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
@@ -594,6 +601,7 @@ ngx_smtp_relay_create_main_conf(ngx_conf_t *cf)
     }
 
     smcf->auth_cache = NGX_CONF_UNSET_MSEC;
+    smcf->drain = NGX_CONF_UNSET;
 
     return smcf;
 }
@@ -610,6 +618,7 @@ ngx_smtp_relay_init_main_conf(ngx_conf_t *cf, void *conf)
     smcf->ctx = cf->ctx;
 
     ngx_conf_init_msec_value(smcf->auth_cache, NGX_SMTP_LOGIN_CACHE_TIME);
+    ngx_conf_init_value(smcf->drain, 0);
 
     /* a stream{} without SMTP costs nothing */
 

@@ -17,6 +17,7 @@
 #include <ngx_stream.h>
 
 #include "ngx_smtp_conf.h"
+#include "ngx_smtp_drain.h"
 #include "ngx_smtp_status.h"
 
 
@@ -534,21 +535,20 @@ ngx_smtp_status_draining(ngx_smtp_status_conf_t *conf, ngx_smtp_status_t *s,
         n += w[i].messages;
     }
 
-    draining = 0;
+    draining = ngx_smtp_draining();
 
     if (conf->zone) {
-        draining = ngx_smtp_zone_is_draining(conf->zone);
-
         ngx_smtp_zone_totals(conf->zone, counts, gauges);
         n += gauges[NGX_SMTP_GAUGE_RECEIVING] + gauges[NGX_SMTP_GAUGE_QUEUED];
     }
 
     ngx_smtp_json_count(j, "left_alone", s->left);
     ngx_smtp_json_flag(j, "draining", draining);
+    ngx_smtp_json_flag(j, "drain_configured", ngx_smtp_drain_configured());
     ngx_smtp_json_flag(j, "drained",
                        draining && n == 0 && s->position == NULL
                        && !s->partial
-                       && ngx_smtp_zone_settled(conf->zone)
+                       && ngx_smtp_drain_settled()
                           >= NGX_SMTP_STATUS_SETTLED);
 }
 

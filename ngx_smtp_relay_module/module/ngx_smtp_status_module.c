@@ -23,6 +23,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "ngx_smtp_drain.h"
 #include "ngx_smtp_status.h"
 
 
@@ -280,7 +281,18 @@ ngx_smtp_status_drain(ngx_http_request_t *r, ngx_str_t *name,
         return NGX_HTTP_NOT_FOUND;
     }
 
-    ngx_smtp_zone_drain(conf.zone, on);
+    if (ngx_smtp_drain_switch(on) != NGX_OK) {
+        *error = "there was no memory for the switch when nginx started";
+        return NGX_HTTP_SERVICE_UNAVAILABLE;
+    }
+
+    /* which does not end it, but then a reload will */
+
+    if (!on && ngx_smtp_drain_configured()) {
+        *error = "the configuration has \"smtp_drain on\": "
+                 "remove it, and reload nginx";
+        return NGX_HTTP_CONFLICT;
+    }
 
     ngx_log_error(NGX_LOG_NOTICE, r->connection->log, 0,
                   on ? "draining: new mail is refused"

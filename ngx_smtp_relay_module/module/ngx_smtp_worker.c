@@ -17,6 +17,7 @@
 
 #include "ngx_smtp_conf.h"
 #include "ngx_smtp_control.h"
+#include "ngx_smtp_drain.h"
 #include "ngx_smtp_health.h"
 #include "ngx_smtp_loop.h"
 #include "ngx_smtp_peer.h"
@@ -41,6 +42,31 @@ static ngx_smtp_relay_t  *ngx_smtp_worker_relay;
 static ngx_connection_t  *ngx_smtp_worker_watcher;
 static ngx_uint_t         ngx_smtp_worker_started;
 static ngx_array_t        ngx_smtp_worker_controls;   /* of one each store */
+
+
+/* In the master, for the workers to come. */
+
+ngx_int_t
+ngx_smtp_worker_prepare(ngx_cycle_t *cycle)
+{
+    ngx_smtp_main_conf_t  *smcf;
+
+    smcf = ngx_stream_cycle_get_module_main_conf(cycle, ngx_smtp_relay_module);
+
+    if (ngx_test_config || smcf == NULL || smcf->zone == NULL) {
+        return NGX_OK;
+    }
+
+    ngx_smtp_drain_init(cycle);
+
+    if (smcf->drain) {
+        ngx_log_error(NGX_LOG_NOTICE, cycle->log, 0,
+                      "draining: new mail is refused, because of "
+                      "\"smtp_drain on\"");
+    }
+
+    return NGX_OK;
+}
 
 
 ngx_int_t
@@ -87,6 +113,8 @@ ngx_smtp_worker_start(ngx_cycle_t *cycle, ngx_smtp_main_conf_t *smcf)
     ngx_smtp_loop_start(cycle->log);
     ngx_smtp_task_init_worker();
     ngx_smtp_zone_init_worker(smcf->zone, cycle->log);
+    ngx_smtp_drain_init_worker(smcf->drain);
+    ngx_smtp_drain_touch();
 
     if (ngx_smtp_worker_usage(cycle, smcf) != NGX_OK) {
         return NGX_ERROR;
@@ -374,6 +402,7 @@ ngx_smtp_worker_exit(ngx_cycle_t *cycle)
     ngx_smtp_peer_close_all();
     ngx_smtp_redis_exit_worker();
     ngx_smtp_zone_exit_worker();
+    ngx_smtp_drain_touch();
 }
 
 

@@ -227,8 +227,6 @@ ngx_smtp_zone_init_worker(ngx_shm_zone_t *shm_zone, ngx_log_t *log)
         }
     }
 
-    sh->changed = ngx_current_msec;
-
     if (slot) {
         slot->generation = ++sh->generation;
         slot->pid = ngx_pid;
@@ -275,7 +273,6 @@ ngx_smtp_zone_exit_worker(void)
 
     ngx_shmtx_lock(&zone->shpool->mutex);
 
-    zone->sh->changed = ngx_current_msec;
     ngx_smtp_zone_fold_locked(zone, ngx_smtp_slot);
 
     ngx_shmtx_unlock(&zone->shpool->mutex);

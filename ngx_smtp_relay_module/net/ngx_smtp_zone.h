@@ -165,21 +165,6 @@ ngx_smtp_usage_t *ngx_smtp_zone_usage(ngx_str_t **names, ngx_uint_t n,
 void ngx_smtp_zone_usage_sum(ngx_smtp_usage_t *usage,
     ngx_atomic_uint_t *messages, ngx_atomic_uint_t *bytes);
 
-/*
- * Draining: no worker of this nginx takes new mail; over reloads, until it is
- * switched off or nginx is stopped.  The first is for sessions, the others for
- * who controls it.
- */
-ngx_uint_t ngx_smtp_zone_draining(void);
-ngx_uint_t ngx_smtp_zone_is_draining(ngx_shm_zone_t *zone);
-void ngx_smtp_zone_drain(ngx_shm_zone_t *zone, ngx_uint_t on);
-
-/*
- * For how long, in ms, draining was not switched, and no worker of this zone
- * came or went: mail may be on the way from one to another before.
- */
-ngx_msec_t ngx_smtp_zone_settled(ngx_shm_zone_t *zone);
-
 
 /* -- ngx_smtp_zone_strike.c ----------------------------------------------- */
 

@@ -6,7 +6,7 @@
 
 /*
  * What the zone holds, for the files that work on it: ngx_smtp_zone.c (slots,
- * logins, hashing) and ngx_smtp_zone_usage.c (mail of the queues, draining).
+ * logins, hashing) and ngx_smtp_zone_usage.c (mail of the queues).
  * Everything lives as long as the zone; only what belongs to a slot comes and
  * goes with its worker.
  */
@@ -67,9 +67,6 @@ typedef struct {
 
     ngx_uint_t               nbuckets;  /* a power of 2 */
     ngx_smtp_zone_login_t   *logins;    /* WAYS for each bucket */
-
-    ngx_atomic_t             draining;
-    ngx_msec_t               changed;       /* draining, or the workers */
 
     ngx_uint_t               nleft;         /* ever put there */
     ngx_smtp_work_t          left[NGX_SMTP_ZONE_LEFT];

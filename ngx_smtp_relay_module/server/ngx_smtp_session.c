@@ -21,6 +21,7 @@
 #include <ngx_stream.h>
 
 #include "ngx_smtp_core.h"
+#include "ngx_smtp_drain.h"
 #include "ngx_smtp_zone.h"
 #include "ngx_smtp_session.h"
 
@@ -293,7 +294,7 @@ ngx_smtp_session_greet(ngx_smtp_session_t *s)
         return;
     }
 
-    if (ngx_smtp_zone_draining()) {
+    if (ngx_smtp_draining()) {
         ngx_smtp_session_abandon(s, NGX_SMTP_REPLY_DRAINING);
         return;
     }

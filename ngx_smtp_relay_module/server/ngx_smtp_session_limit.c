@@ -17,6 +17,7 @@
 #include <ngx_stream.h>
 
 #include "ngx_smtp_core.h"
+#include "ngx_smtp_drain.h"
 #include "ngx_smtp_zone.h"
 #include "ngx_smtp_session.h"
 
@@ -72,7 +73,7 @@ ngx_smtp_session_limits(ngx_smtp_session_t *s, ngx_uint_t verb)
         return NGX_SMTP_REPLY_TOO_MANY_ERRORS;
     }
 
-    if (verb == NGX_SMTP_VERB_MAIL && ngx_smtp_zone_draining()) {
+    if (verb == NGX_SMTP_VERB_MAIL && ngx_smtp_draining()) {
         return NGX_SMTP_REPLY_DRAINING;
     }
 
