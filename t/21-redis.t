@@ -25,6 +25,7 @@ my $redis = $t->redis('redis');
 my $locked = $t->redis('locked', username => 'nginx', password => 'red sesame',
     tls => 1);
 my $second = $t->redis('second');
+my $slow = $t->redis('slow');
 
 my ($other_cert) = $t->gen_cert('other', 'other.example');
 
@@ -66,6 +67,7 @@ sub add {
 add($_, "server 127.0.0.1:%%PORT_$_%%; timeout 400ms;") for sort keys %bad;
 
 add('main', 'server 127.0.0.1:%%PORT_redis%%; timeout 500ms;');
+add('patient', 'server 127.0.0.1:%%PORT_slow%%; timeout 60s;');
 add('socket', 'server unix:%%UNIX%%;');
 add('db', 'server 127.0.0.1:%%PORT_redis%%; database 3;');
 add('prefix', 'server 127.0.0.1:%%PORT_redis%%; prefix "my {x}:";');
@@ -90,6 +92,14 @@ add('misnamed', "$tls tls_trusted_certificate %%CERT%%;"
 add('untrusted', "$tls tls_trusted_certificate %%OTHER%%;"
     . ' tls_name localhost;');
 add('notls', 'server 127.0.0.1:%%PORT_redis%%; tls on; timeout 400ms;');
+
+# the same Redis and accounts for a listener with TLS
+
+my ($cert, $key) = $t->gen_cert('front', 'localhost');
+
+$servers .= "server { listen 127.0.0.1:%%PORT_smtp_patienttls%% ssl;"
+    . " ssl_certificate $cert; ssl_certificate_key $key;"
+    . " smtp_accounts redis=patient; smtp_enqueue out; }\n";
 
 my $conf = <<"EOC";
 %%GLOBALS%%
@@ -323,6 +333,44 @@ sleep 0.05;
 $redis->resume();
 is(($_->read_reply())[0], 235, 'who stayed is served') for @c;
 like(login('main', 'one'), $ok, 'next one');
+
+# ... are noticed at once, in clear and over TLS; what is pipelined is no fault
+
+$slow->account('slow', 'secret');
+like(login('patient', 'slow'), $ok, 'Redis that will be slow');
+$slow->pause();
+
+my $auth = 'AUTH PLAIN ' . b64("\0slow\0secret") . "\r\n";
+my $left = qr/client closed connection while checking SMTP login/;
+
+sub left { my $n = () = $t->log() =~ /$left/g; return $n }
+
+@c = map { client('patient') } 1 .. 3;
+$c[0]->send_raw($auth);
+$c[1]->send_raw("${auth}NOOP\r\n");
+$c[2]->send_raw($auth);
+sleep 0.2;
+$c[2]->send_raw("NOOP\r\n");
+$c[2]->shutdown_write();
+my $before = left();
+$c[0]->close();
+wait_for(sub { left() == $before + 1 }, 20, 'the end of who left');
+
+my $together = client('patient');
+$together->send_raw($auth);
+$together->shutdown_write();
+wait_for(sub { left() == $before + 2 }, 20, 'the end of who sent and left');
+
+my $over_tls = client('patienttls', tls => 1);
+$over_tls->send_raw($auth);
+$over_tls->close();
+wait_for(sub { left() == $before + 3 }, 20, 'the end of who left over TLS');
+pass('who leaves is noticed');
+
+$slow->resume();
+is(join(' ', map { ($_->read_reply())[0] } @c[1, 1, 2, 2]), '235 250 235 250',
+    'who has pipelined is served');
+like(login('patient', 'slow'), $ok, 'and so is the next');
 
 # killed while it is asked
 

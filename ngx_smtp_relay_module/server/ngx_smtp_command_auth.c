@@ -13,6 +13,7 @@
 
 #include <ngx_config.h>
 #include <ngx_core.h>
+#include <ngx_event.h>
 #include <ngx_stream.h>
 
 #include "ngx_smtp_session.h"
@@ -203,6 +204,69 @@ ngx_smtp_session_forget(ngx_smtp_session_t *s)
         ngx_free(s->secret);
         s->secret = NULL;
     }
+}
+
+
+/*
+ * What the client has pipelined is left where it is: one octet is looked at
+ * only.  A client that has sent more and then closed its side may still want
+ * the replies, unless the connection is broken, or is TLS: there the octets
+ * behind AUTH are those of its farewell.
+ */
+
+ngx_uint_t
+ngx_smtp_session_login_left(ngx_smtp_session_t *s)
+{
+    int                err;
+    u_char             byte;
+    ssize_t            n;
+    socklen_t          len;
+    ngx_connection_t  *c;
+
+    c = s->connection;
+
+    if (s->login == NULL || !c->read->ready) {
+        return 0;
+    }
+
+    err = 0;
+    n = recv(c->fd, &byte, 1, MSG_PEEK);
+
+    if (n == -1) {
+        err = ngx_socket_errno;
+
+        if (err == NGX_EAGAIN || err == NGX_EINTR) {
+            return 0;
+        }
+
+    } else if (n == 0) {
+
+        if (s->in) {
+            return 0;
+        }
+
+    } else {
+
+        if (!c->read->pending_eof) {
+            return 0;
+        }
+
+        len = sizeof(int);
+
+        if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, (void *) &err, &len)
+            == -1)
+        {
+            err = ngx_socket_errno;
+        }
+
+        if (err == 0 && c->ssl == NULL) {
+            return 0;
+        }
+    }
+
+    ngx_log_error(NGX_LOG_INFO, c->log, err, "client closed connection");
+
+    return 1;
 }
 
 

@@ -1019,6 +1019,11 @@ ngx_smtp_session_wait(ngx_smtp_session_t *s)
 
     c = s->connection;
 
+    if (s->waiting && ngx_smtp_session_login_left(s)) {
+        ngx_smtp_session_finalize(s, NGX_STREAM_OK);
+        return;
+    }
+
     ngx_smtp_session_set_timer(s);
 
     if (s->out == NULL && !s->waiting && s->txn == NULL

@@ -17,6 +17,8 @@
  *      +------AUTH--> AUTH  --line--> (login is awaited) --> COMMAND
  *
  * While an answer is awaited (s->waiting) nothing is read from the client.
+ * That it has left is noticed during a login only: a sink's answer is about
+ * mail, which may not be the client's alone any more.
  * Reading and writing go through buffers of the worker, not of the session:
  * an idle session keeps none.
  */
@@ -249,6 +251,12 @@ ngx_int_t ngx_smtp_session_auth_line(ngx_smtp_session_t *s, ngx_str_t *line);
 /* What was awaited by NGX_SMTP_VERB_DATA (body or commit), by AUTH. */
 ngx_int_t ngx_smtp_session_data_answered(ngx_smtp_session_t *s);
 ngx_int_t ngx_smtp_session_auth_answered(ngx_smtp_session_t *s);
+
+/*
+ * Before the session goes on waiting: 1 when a login is awaited and its client
+ * has left, which is logged.  Reads nothing.
+ */
+ngx_uint_t ngx_smtp_session_login_left(ngx_smtp_session_t *s);
 
 /* Drops an AUTH exchange; secrets are wiped. */
 void ngx_smtp_session_auth_end(ngx_smtp_session_t *s);
