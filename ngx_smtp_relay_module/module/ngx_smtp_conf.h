@@ -35,6 +35,7 @@ typedef struct {
     ngx_array_t                   stores;     /* ngx_smtp_store_conf_t * */
     ngx_array_t                   redis;      /* ngx_smtp_redis_conf_t * */
     ngx_array_t                   zones;      /* ngx_shm_zone_t * */
+    ngx_array_t                   accounts;   /* ngx_smtp_accounts_t * */
 
     ngx_shm_zone_t               *zone;       /* the first, or the default */
     ngx_msec_t                    auth_cache;

@@ -542,13 +542,13 @@ ngx_smtp_conf_init_login(ngx_conf_t *cf, ngx_smtp_server_conf_t *conf)
                                        "defines");
         }
 
-        accounts = ngx_smtp_accounts_redis(cf, redis);
+        accounts = ngx_smtp_accounts_redis(cf, &smcf->accounts, redis);
 
     } else if (ngx_strncmp(conf->accounts.data, "file=", 5) == 0) {
         name.data = conf->accounts.data + 5;
         name.len = conf->accounts.len - 5;
 
-        accounts = ngx_smtp_accounts_file_load(cf, &name);
+        accounts = ngx_smtp_accounts_file_load(cf, &smcf->accounts, &name);
 
     } else {
         return ngx_smtp_conf_error(cf, s, "\"smtp_accounts\" must be "

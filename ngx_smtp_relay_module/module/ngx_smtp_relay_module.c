@@ -593,6 +593,9 @@ ngx_smtp_relay_create_main_conf(ngx_conf_t *cf)
            != NGX_OK
         || ngx_array_init(&smcf->zones, cf->pool, 4, sizeof(ngx_shm_zone_t *))
            != NGX_OK
+        || ngx_array_init(&smcf->accounts, cf->pool, 4,
+                          sizeof(ngx_smtp_accounts_t *))
+           != NGX_OK
         || ngx_array_init(&smcf->passes, cf->pool, 4,
                           sizeof(ngx_smtp_pass_conf_t *))
            != NGX_OK)

@@ -6,7 +6,8 @@
 
 /*
  * Sources of accounts: the accounts file, read once when the configuration is,
- * and what is known of a Redis.  Everything is in the pool of the
+ * however many server{} blocks name it, and what is known of a Redis.
+ * Everything is in the pool of the
  * configuration; only the counts of password costs change afterwards, each
  * worker its own copy.
  */
@@ -24,6 +25,10 @@ typedef struct {
 } ngx_smtp_accounts_node_t;
 
 
+static ngx_smtp_accounts_t *ngx_smtp_accounts_listed(ngx_array_t *list,
+    ngx_smtp_redis_conf_t *redis, ngx_str_t *path);
+static ngx_int_t ngx_smtp_accounts_list(ngx_array_t *list,
+    ngx_smtp_accounts_t *accounts);
 static ngx_int_t ngx_smtp_accounts_read(ngx_conf_t *cf, ngx_str_t *path,
     ngx_str_t *text);
 static ngx_int_t ngx_smtp_accounts_parse(ngx_conf_t *cf,
@@ -34,12 +39,24 @@ static ngx_int_t ngx_smtp_accounts_add(ngx_conf_t *cf,
 
 
 ngx_smtp_accounts_t *
-ngx_smtp_accounts_file_load(ngx_conf_t *cf, ngx_str_t *path)
+ngx_smtp_accounts_file_load(ngx_conf_t *cf, ngx_array_t *list, ngx_str_t *path)
 {
     ngx_int_t             rc;
-    ngx_str_t             text;
+    ngx_str_t             text, full;
     ngx_rbtree_node_t    *sentinel;
     ngx_smtp_accounts_t  *accounts;
+
+    full = *path;
+
+    if (ngx_conf_full_name(cf->cycle, &full, 1) != NGX_OK) {
+        return NULL;
+    }
+
+    accounts = ngx_smtp_accounts_listed(list, NULL, &full);
+
+    if (accounts) {
+        return accounts;
+    }
 
     accounts = ngx_pcalloc(cf->pool, sizeof(ngx_smtp_accounts_t));
 
@@ -47,11 +64,7 @@ ngx_smtp_accounts_file_load(ngx_conf_t *cf, ngx_str_t *path)
         return NULL;
     }
 
-    accounts->path = *path;
-
-    if (ngx_conf_full_name(cf->cycle, &accounts->path, 1) != NGX_OK) {
-        return NULL;
-    }
+    accounts->path = full;
 
     accounts->file = ngx_palloc(cf->pool, sizeof(ngx_rbtree_t));
     sentinel = ngx_palloc(cf->pool, sizeof(ngx_rbtree_node_t));
@@ -71,14 +84,25 @@ ngx_smtp_accounts_file_load(ngx_conf_t *cf, ngx_str_t *path)
     ngx_explicit_memzero(text.data, text.len);
     ngx_free(text.data);
 
-    return (rc == NGX_OK) ? accounts : NULL;
+    if (rc != NGX_OK || ngx_smtp_accounts_list(list, accounts) != NGX_OK) {
+        return NULL;
+    }
+
+    return accounts;
 }
 
 
 ngx_smtp_accounts_t *
-ngx_smtp_accounts_redis(ngx_conf_t *cf, ngx_smtp_redis_conf_t *redis)
+ngx_smtp_accounts_redis(ngx_conf_t *cf, ngx_array_t *list,
+    ngx_smtp_redis_conf_t *redis)
 {
     ngx_smtp_accounts_t  *accounts;
+
+    accounts = ngx_smtp_accounts_listed(list, redis, NULL);
+
+    if (accounts) {
+        return accounts;
+    }
 
     accounts = ngx_pcalloc(cf->pool, sizeof(ngx_smtp_accounts_t));
 
@@ -88,7 +112,52 @@ ngx_smtp_accounts_redis(ngx_conf_t *cf, ngx_smtp_redis_conf_t *redis)
 
     accounts->redis = redis;
 
-    return accounts;
+    return ngx_smtp_accounts_list(list, accounts) == NGX_OK ? accounts : NULL;
+}
+
+
+static ngx_smtp_accounts_t *
+ngx_smtp_accounts_listed(ngx_array_t *list, ngx_smtp_redis_conf_t *redis,
+    ngx_str_t *path)
+{
+    ngx_uint_t             i;
+    ngx_smtp_accounts_t  **accounts;
+
+    accounts = list->elts;
+
+    for (i = 0; i < list->nelts; i++) {
+
+        if (accounts[i]->redis != redis) {
+            continue;
+        }
+
+        if (redis || (accounts[i]->path.len == path->len
+                      && ngx_memcmp(accounts[i]->path.data, path->data,
+                                    path->len)
+                         == 0))
+        {
+            return accounts[i];
+        }
+    }
+
+    return NULL;
+}
+
+
+static ngx_int_t
+ngx_smtp_accounts_list(ngx_array_t *list, ngx_smtp_accounts_t *accounts)
+{
+    ngx_smtp_accounts_t  **place;
+
+    place = ngx_array_push(list);
+
+    if (place == NULL) {
+        return NGX_ERROR;
+    }
+
+    *place = accounts;
+
+    return NGX_OK;
 }
 
 

@@ -123,15 +123,17 @@ struct ngx_smtp_login_s {
 
 /*
  * Configuration: an accounts source from the value of smtp_accounts
- * ("file=PATH", relative to the configuration): reads the file now.  NULL
- * after an error was logged with its file and line.
+ * ("file=PATH", relative to the configuration): reads the file now, unless it
+ * is in the list already.  The list, of ngx_smtp_accounts_t *, is that of the
+ * configuration: who names the same source shares it.  NULL after an error was
+ * logged with its file and line.
  */
 ngx_smtp_accounts_t *ngx_smtp_accounts_file_load(ngx_conf_t *cf,
-    ngx_str_t *path);
+    ngx_array_t *list, ngx_str_t *path);
 
 /* The same for "redis=NAME".  NULL without memory. */
 ngx_smtp_accounts_t *ngx_smtp_accounts_redis(ngx_conf_t *cf,
-    ngx_smtp_redis_conf_t *redis);
+    ngx_array_t *list, ngx_smtp_redis_conf_t *redis);
 
 /* The account of a normalized login in the file, or NULL. */
 ngx_smtp_account_t *ngx_smtp_accounts_file_find(ngx_smtp_accounts_t *accounts,

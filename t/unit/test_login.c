@@ -232,6 +232,7 @@ redis_account(const char *password, const char *enabled, const char *senders)
 /* what every test has */
 
 static ngx_conf_t              cf;
+static ngx_array_t             list;        /* of accounts sources */
 static ngx_cycle_t             cycle;
 static ngx_smtp_login_conf_t   conf;
 static ngx_smtp_redis_conf_t   redis;
@@ -323,9 +324,12 @@ static ngx_smtp_accounts_t *
 load(const char *text)
 {
     int                   fd;
-    char                  path[] = "/tmp/smtp-accounts-XXXXXX";
+    char                 *path;
     ngx_str_t             name;
     ngx_smtp_accounts_t  *accounts;
+
+    path = ngx_pnalloc(cf.pool, 32);
+    strcpy(path, "/tmp/smtp-accounts-XXXXXX");
 
     fd = mkstemp(path);
     assert_int_equal(write(fd, text, strlen(text)), strlen(text));
@@ -334,10 +338,43 @@ load(const char *text)
     name = shim_str(path);
     conf_error[0] = '\0';
     shim_log_reset();
-    accounts = ngx_smtp_accounts_file_load(&cf, &name);
+    accounts = ngx_smtp_accounts_file_load(&cf, &list, &name);
     unlink(path);
 
     return accounts;
+}
+
+
+/* What is named a second time is not read again: the file is gone by then. */
+
+static void
+test_shared(void **state)
+{
+    ngx_str_t               path, other;
+    ngx_smtp_redis_conf_t   second;
+
+    path = conf.accounts->path;
+    other = shim_str("/nonexistent/accounts");
+
+    assert_ptr_equal(ngx_smtp_accounts_file_load(&cf, &list, &path),
+                     conf.accounts);
+    assert_int_equal(conf.accounts->naccounts, 3);
+    assert_null(ngx_smtp_accounts_file_load(&cf, &list, &other));
+
+    conf.accounts = ngx_smtp_accounts_redis(&cf, &list, &redis);
+    assert_non_null(conf.accounts);
+    assert_ptr_equal(ngx_smtp_accounts_redis(&cf, &list, &redis),
+                     conf.accounts);
+
+    memset(&second, 0, sizeof(second));
+    assert_ptr_not_equal(ngx_smtp_accounts_redis(&cf, &list, &second),
+                         conf.accounts);
+
+    /* what was refused is not kept */
+
+    assert_int_equal(list.nelts, 3);
+    assert_null(load("alice\n"));
+    assert_int_equal(list.nelts, 3);
 }
 
 
@@ -358,6 +395,10 @@ setup(void **state)
     cf.pool = ngx_create_pool(4096, &shim_log);
     cf.log = &shim_log;
     cf.cycle = &cycle;
+
+    assert_int_equal(ngx_array_init(&list, cf.pool, 4,
+                                    sizeof(ngx_smtp_accounts_t *)),
+                     NGX_OK);
 
     name = shim_str("smtp");
     shm_zone.shm.addr = zone_memory;
@@ -509,18 +550,18 @@ test_file_errors(void **state)
     assert_non_null(load("# nobody yet\n"));
 
     path = shim_str("/nonexistent/accounts");
-    assert_null(ngx_smtp_accounts_file_load(&cf, &path));
+    assert_null(ngx_smtp_accounts_file_load(&cf, &list, &path));
     assert_non_null(strstr(conf_error, "\"/nonexistent/accounts\" failed"));
 
     path = shim_str("/tmp");
-    assert_null(ngx_smtp_accounts_file_load(&cf, &path));
+    assert_null(ngx_smtp_accounts_file_load(&cf, &list, &path));
 }
 
 
 static void
 use_redis(void)
 {
-    conf.accounts = ngx_smtp_accounts_redis(&cf, &redis);
+    conf.accounts = ngx_smtp_accounts_redis(&cf, &list, &redis);
     assert_non_null(conf.accounts);
 }
 
@@ -1100,6 +1141,7 @@ main(void)
         cmocka_unit_test_setup_teardown(test_file, setup, teardown),
         cmocka_unit_test_setup_teardown(test_same_way, setup, teardown),
         cmocka_unit_test_setup_teardown(test_file_errors, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_shared, setup, teardown),
         cmocka_unit_test_setup_teardown(test_redis, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cache, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bounds, setup, teardown),
