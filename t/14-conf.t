@@ -197,6 +197,33 @@ accepted('', 'upstream as next hop, defined later', $queue
     . 'smtp_queue two { spool %%DIR%%/spool; next_hop mta; } '
     . 'upstream mta { server 127.0.0.1:25; }');
 
+# "off": what stream{} says is not for this server
+
+my $all = 'smtp_auth plain login; smtp_accounts file=accounts; '
+    . "smtp_trust 10.0.0.0/8; smtp_domains a.example; $queue";
+
+$t->write_file('accounts', "alice \$6\$NUnP5ZOcfnDWoWQz\$" . 'x' x 86 . "\n");
+
+accepted('smtp_auth off; smtp_trust off; smtp_domains off; smtp_xclient off;',
+    'off', $all);
+refused("$_->[0] off; $_->[0] $_->[1];", qr/"$_->[0]" directive .*dupl.*:\d+/,
+    "$_->[0]: off and not off"),
+refused("$_->[0] $_->[1]; $_->[0] off;", qr/"$_->[0]" directive .*dupl.*:\d+/,
+    "$_->[0]: not off and off"),
+refused("$_->[0] $_->[1] off;", qr/invalid.* "off".*:\d+/,
+    "$_->[0]: off among others")
+    for [ 'smtp_auth', 'plain' ], [ 'smtp_trust', '10.0.0.0/8' ],
+        [ 'smtp_domains', 'a.example' ], [ 'smtp_xclient', '10.0.0.0/8' ];
+refused("smtp_trust off; smtp_trust \$remote_addr;", qr/duplicate/,
+    'smtp_trust: off and a variable');
+refused("smtp_trust \$remote_addr; smtp_trust off;", qr/duplicate/,
+    'smtp_trust: a variable and off');
+refused("smtp_domains * open; smtp_domains off;", qr/duplicate/,
+    'smtp_domains: all and off');
+accepted('smtp_trust off;', 'no trust behind proxy_protocol',
+    "smtp_trust 10.0.0.0/8; server { listen 127.0.0.1:%%PORT_other%% "
+    . "proxy_protocol; smtp_trust off; smtp_enqueue out; } $queue");
+
 # values
 
 refused("$_;", qr/smtp_|value|format/, $_) for 'smtp_max_recipients 0',

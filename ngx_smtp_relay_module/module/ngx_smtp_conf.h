@@ -82,6 +82,7 @@ typedef struct {
     ngx_str_t                     enqueue;    /* name of the queue */
     ngx_str_t                     accounts;   /* value of smtp_accounts */
     ngx_hash_keys_arrays_t       *domains_keys;
+    ngx_uint_t                    domains_off;    /* nothing is inherited */
     ngx_open_file_t              *log;        /* smtp_log; NULL: none */
     ngx_flag_t                    log_set;
 } ngx_smtp_server_conf_t;
@@ -93,6 +94,7 @@ char *ngx_smtp_conf_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_smtp_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_smtp_conf_thread_pool(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+char *ngx_smtp_conf_auth(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_smtp_conf_trust(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_smtp_conf_xclient(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_smtp_conf_domains(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
@@ -120,6 +122,9 @@ char *ngx_smtp_conf_merge_server(ngx_conf_t *cf, void *parent, void *child);
 void ngx_smtp_conf_merge_networks(ngx_smtp_srv_conf_t *prev,
     ngx_smtp_srv_conf_t *conf);
 char *ngx_smtp_conf_check_networks(ngx_conf_t *cf, ngx_smtp_srv_conf_t *conf);
+
+/* 1 for a directive that says "off" and nothing else */
+ngx_uint_t ngx_smtp_conf_off(ngx_conf_t *cf);
 
 /* adds a value with variables to *values, which is made if it is NULL */
 char *ngx_smtp_conf_value(ngx_conf_t *cf, ngx_str_t *value,

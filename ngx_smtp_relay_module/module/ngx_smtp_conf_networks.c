@@ -18,6 +18,7 @@
 #include "ngx_smtp_compat.h"
 
 
+static char *ngx_smtp_conf_no_networks(ngx_conf_t *cf, ngx_array_t **networks);
 static char *ngx_smtp_conf_network(ngx_conf_t *cf, ngx_str_t *value,
     ngx_array_t **networks, const char *what);
 static ngx_uint_t ngx_smtp_conf_covers_all(ngx_array_t *networks);
@@ -41,6 +42,15 @@ ngx_smtp_conf_trust(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     s = &sscf->server;
     value = cf->args->elts;
+
+    if (s->trust && s->trust->nelts == 0) {
+        return "is duplicate";
+    }
+
+    if (ngx_smtp_conf_off(cf)) {
+        return (s->trust || s->trust_values)
+               ? "is duplicate" : ngx_smtp_conf_no_networks(cf, &s->trust);
+    }
 
     for (i = 1; i < cf->args->nelts; i++) {
 
@@ -84,15 +94,13 @@ ngx_smtp_conf_xclient(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     s = &sscf->server;
     value = cf->args->elts;
 
-    if (cf->args->nelts == 2 && ngx_strcmp(value[1].data, "off") == 0) {
+    if (s->xclient && s->xclient->nelts == 0) {
+        return "is duplicate";
+    }
 
-        if (s->xclient) {
-            return "is duplicate";
-        }
-
-        s->xclient = ngx_array_create(cf->pool, 1, sizeof(ngx_cidr_t));
-
-        return s->xclient ? NGX_CONF_OK : NGX_CONF_ERROR;
+    if (ngx_smtp_conf_off(cf)) {
+        return s->xclient ? "is duplicate"
+                          : ngx_smtp_conf_no_networks(cf, &s->xclient);
     }
 
     for (i = 1; i < cf->args->nelts; i++) {
@@ -116,6 +124,17 @@ ngx_smtp_conf_xclient(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     return NGX_CONF_OK;
+}
+
+
+/* "off": an empty list, instead of that of stream{} */
+
+static char *
+ngx_smtp_conf_no_networks(ngx_conf_t *cf, ngx_array_t **networks)
+{
+    *networks = ngx_array_create(cf->pool, 1, sizeof(ngx_cidr_t));
+
+    return *networks ? NGX_CONF_OK : NGX_CONF_ERROR;
 }
 
 
@@ -197,7 +216,8 @@ static char *
 ngx_smtp_conf_check_trust(ngx_conf_t *cf, ngx_smtp_srv_conf_t *conf)
 {
     if (conf->trust_open
-        || (conf->trust == NULL && conf->trust_values == NULL))
+        || ((conf->trust == NULL || conf->trust->nelts == 0)
+            && conf->trust_values == NULL))
     {
         return NGX_CONF_OK;
     }

@@ -105,6 +105,7 @@ ngx_smtp_conf_merge_server(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_uint_value(s->starttls, p->starttls,
                               NGX_SMTP_STARTTLS_OFF);
     ngx_conf_merge_bitmask_value(s->auth, p->auth, 0);
+    s->auth &= ~NGX_CONF_BITMASK_SET;
     ngx_conf_merge_value(s->auth_plaintext, p->auth_plaintext, 0);
     ngx_conf_merge_uint_value(s->bare_newline, p->bare_newline,
                               NGX_SMTP_BARE_REJECT);
@@ -131,8 +132,8 @@ ngx_smtp_conf_merge_server(ngx_conf_t *cf, void *parent, void *child)
 
     ngx_smtp_conf_merge_networks(p, s);
 
-    if (conf->domains_keys == NULL && s->domains_values == NULL
-        && !s->domains_open)
+    if (!conf->domains_off && conf->domains_keys == NULL
+        && s->domains_values == NULL && !s->domains_open)
     {
         conf->domains_keys = prev->domains_keys;
         s->domains_values = p->domains_values;
@@ -311,6 +312,21 @@ ngx_smtp_conf_domains(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     value = cf->args->elts;
     last = cf->args->nelts - 1;
 
+    if (sscf->domains_off) {
+        return "is duplicate";
+    }
+
+    if (ngx_smtp_conf_off(cf)) {
+
+        if (sscf->domains_keys || s->domains_values || s->domains_open) {
+            return "is duplicate";
+        }
+
+        sscf->domains_off = 1;
+
+        return NGX_CONF_OK;
+    }
+
     for (i = 1; i < cf->args->nelts; i++) {
 
         if (i == last && ngx_strcmp(value[i].data, "open") == 0) {
@@ -366,7 +382,9 @@ ngx_smtp_conf_domains(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
         rc = NGX_DECLINED;
 
-        if (name.len && name.len <= NGX_SMTP_DOMAIN_MAX) {
+        if (name.len && name.len <= NGX_SMTP_DOMAIN_MAX
+            && ngx_strcmp(name.data, "off") != 0)
+        {
             rc = ngx_hash_add_key(sscf->domains_keys, &name, sscf,
                                   NGX_HASH_WILDCARD_KEY);
         }
@@ -388,6 +406,48 @@ ngx_smtp_conf_domains(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     return NGX_CONF_OK;
+}
+
+
+/* smtp_auth mechanism ... | off */
+
+char *
+ngx_smtp_conf_auth(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_smtp_server_conf_t *sscf = conf;
+
+    ngx_uint_t  *auth;
+
+    auth = &sscf->server.auth;
+
+    /* set, but to no mechanism: what stream{} says is not inherited */
+
+    if (*auth == NGX_CONF_BITMASK_SET) {
+        return "is duplicate";
+    }
+
+    if (!ngx_smtp_conf_off(cf)) {
+        return ngx_conf_set_bitmask_slot(cf, cmd, conf);
+    }
+
+    if (*auth) {
+        return "is duplicate";
+    }
+
+    *auth = NGX_CONF_BITMASK_SET;
+
+    return NGX_CONF_OK;
+}
+
+
+ngx_uint_t
+ngx_smtp_conf_off(ngx_conf_t *cf)
+{
+    ngx_str_t  *value;
+
+    value = cf->args->elts;
+
+    return cf->args->nelts == 2 && ngx_strcmp(value[1].data, "off") == 0;
 }
 
 

@@ -40,6 +40,8 @@ static ngx_conf_enum_t  ngx_smtp_bare_newline_values[] = {
 };
 
 
+/* "off", which is none of them, is ngx_smtp_conf_auth()'s */
+
 static ngx_conf_bitmask_t  ngx_smtp_auth_values[] = {
     { ngx_string("plain"), NGX_SMTP_SASL_PLAIN },
     { ngx_string("login"), NGX_SMTP_SASL_LOGIN },
@@ -157,7 +159,7 @@ static ngx_command_t  ngx_smtp_relay_commands[] = {
 
     { ngx_string("smtp_auth"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_1MORE,
-      ngx_conf_set_bitmask_slot,
+      ngx_smtp_conf_auth,
       NGX_STREAM_SRV_CONF_OFFSET,
       offsetof(ngx_smtp_srv_conf_t, auth),
       ngx_smtp_auth_values },
