@@ -49,6 +49,14 @@ stream {
     }
 
     server {
+        listen 127.0.0.1:%%PORT_many%%;
+        smtp_trust 127.0.0.0/8;
+        smtp_max_recipients 2;
+        smtp_max_errors 5;
+        smtp_enqueue out;
+    }
+
+    server {
         listen 127.0.0.1:%%PORT_domains%%;
         smtp_domains example.com .example.org;
         smtp_enqueue out;
@@ -146,6 +154,39 @@ $c->check('RCPT TO:<"a b"@example.org>', qr/^250/, 'quoted local part');
 $c->check('RCPT TO:<@a,@b:c@example.org>', qr/^250/, 'source route');
 $c->check('RCPT TO:<d@example.org>', qr/^452 4\.5\.3/, 'recipient limit');
 $c->check('RCPT TO:<postmaster>', qr/^452 4\.5\.3/, 'limit comes first');
+
+# recipients beyond the limit are no errors, unless there is no end of them
+
+sub recipients {
+    my ($n) = @_;
+
+    $c->send_raw("RCPT TO:<b\@example.org>\r\n" x $n);
+
+    my @codes;
+
+    for (1 .. $n) {
+        push @codes, ($c->read_reply())[0];
+        last if $codes[-1] == 421 || $codes[-1] == 0;
+    }
+
+    my %n;
+    $n{$_}++ for @codes;
+
+    return join ' ', map { "$_:$n{$_}" } sort keys %n;
+}
+
+$c = $t->client('many');
+$c->ehlo();
+
+for (1 .. 2) {
+    $c->check('MAIL FROM:<a@example.org>', 250, 'mail');
+    is(recipients(1002), '250:2 452:1000', 'a thousand too many');
+    is(($c->send_data("Subject: x\r\n\r\nx\r\n"))[0], 250, 'the message');
+}
+
+$c->check('MAIL FROM:<a@example.org>', 250, 'mail');
+is(recipients(3000), '250:2 421:1 452:1006', 'and no end');
+ok($c->closed(), 'is the end');
 
 # a message; replies one for each command when pipelined
 

@@ -47,10 +47,17 @@ stream {
     # a small buffer: replies are in the way soon
 
     server {
-        listen 127.0.0.1:%%PORT_small%% sndbuf=4k;
+        listen 127.0.0.1:%%PORT_flooded%% sndbuf=4k;
         smtp_starttls    on;
         smtp_trust       127.0.0.0/8;
         smtp_max_recipients  1;
+        smtp_max_errors  100000;
+        smtp_enqueue     out;
+    }
+
+    server {
+        listen 127.0.0.1:%%PORT_small%%;
+        smtp_trust       127.0.0.0/8;
         smtp_max_errors  3;
         smtp_max_idle_commands  8;
         smtp_enqueue     out;
@@ -60,6 +67,7 @@ stream {
         listen 127.0.0.1:%%PORT_unread%% sndbuf=4k;
         smtp_trust       127.0.0.0/8;
         smtp_max_recipients  1;
+        smtp_max_errors      100000;
         smtp_send_timeout    2s;
         smtp_enqueue     out;
     }
@@ -95,7 +103,7 @@ sub flood {
 # a reader that is slow: no reply is missing, in clear and in TLS
 
 for my $tls (0, 1) {
-    $c = $t->client('small', rcvbuf => 4096);
+    $c = $t->client('flooded', rcvbuf => 4096);
     $c->ehlo();
 
     if ($tls) {

@@ -54,7 +54,7 @@ stream {
         smtp_auth_plaintext  on;
         smtp_accounts  file=%%DIR%%/accounts;
         smtp_max_recipients  1;
-        smtp_max_errors  1000;
+        smtp_max_errors  100000;
         smtp_enqueue   out;
     }
 }

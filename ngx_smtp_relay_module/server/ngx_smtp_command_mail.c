@@ -249,6 +249,7 @@ ngx_smtp_command_mail(ngx_smtp_session_t *s, ngx_smtp_command_t *cmd)
 
     s->txn = txn;
     s->transactions++;
+    s->deferred = 0;
 
     ngx_smtp_identity_settle(s);
 
@@ -400,6 +401,7 @@ ngx_smtp_command_rcpt(ngx_smtp_session_t *s, ngx_smtp_command_t *cmd)
 
     if (txn->envelope.rcpts.nelts >= conf->max_recipients) {
         ngx_smtp_session_reply(s, NGX_SMTP_REPLY_TOO_MANY_RCPTS, NULL);
+        ngx_smtp_session_deferred(s);
         return NGX_OK;
     }
 
@@ -538,6 +540,7 @@ ngx_smtp_session_rcpt_answered(ngx_smtp_session_t *s)
 ngx_int_t
 ngx_smtp_session_answer(ngx_smtp_session_t *s, ngx_uint_t verb, ngx_int_t rc)
 {
+    ngx_uint_t               code;
     ngx_smtp_transaction_t  *txn;
 
     txn = s->txn;
@@ -557,6 +560,13 @@ ngx_smtp_session_answer(ngx_smtp_session_t *s, ngx_uint_t verb, ngx_int_t rc)
 
     } else if (verb == NGX_SMTP_VERB_RCPT) {
         txn->envelope.rcpts.nelts--;
+
+        code = txn->reply.code ? txn->reply.code
+                               : ngx_smtp_reply_get(txn->reply.id)->code;
+
+        if (code < 500) {
+            ngx_smtp_session_deferred(s);
+        }
 
     } else {
         txn->refused = 1;

@@ -130,6 +130,8 @@ struct ngx_smtp_session_s {
     ngx_int_t                 login_rc;   /* of the login that has ended */
 
     ngx_uint_t                errors;
+    ngx_uint_t                deferred;   /* RCPTs of this transaction that
+                                             got a 4xx */
     ngx_uint_t                idle_commands;
     ngx_uint_t                transactions;
     ngx_uint_t                extensions; /* at the last EHLO or HELO */
@@ -216,6 +218,10 @@ ngx_smtp_srv_conf_t *ngx_smtp_session_conf(ngx_smtp_session_t *s);
  */
 ngx_uint_t ngx_smtp_session_over_limit(ngx_smtp_session_t *s,
     ngx_smtp_command_t *cmd);
+
+
+/* RCPT got a 4xx: too many of them in a transaction are errors. */
+void ngx_smtp_session_deferred(ngx_smtp_session_t *s);
 
 
 /*

@@ -22,6 +22,13 @@
 #include "ngx_smtp_session.h"
 
 
+/*
+ * RCPTs of a transaction that may get a 4xx before that counts as an error:
+ * a client that knows nothing of our limits is to get its message through
+ */
+#define NGX_SMTP_MAX_DEFERRED  1000
+
+
 static ngx_uint_t ngx_smtp_session_limits(ngx_smtp_session_t *s,
     ngx_uint_t verb);
 static ngx_uint_t ngx_smtp_session_is_http(ngx_str_t *name);
@@ -92,6 +99,15 @@ ngx_smtp_session_limits(ngx_smtp_session_t *s, ngx_uint_t verb)
     }
 
     return NGX_SMTP_REPLY_NONE;
+}
+
+
+void
+ngx_smtp_session_deferred(ngx_smtp_session_t *s)
+{
+    if (++s->deferred > NGX_SMTP_MAX_DEFERRED) {
+        s->errors++;
+    }
 }
 
 
