@@ -107,6 +107,7 @@ ngx_smtp_status_conf(ngx_smtp_status_conf_t *conf, ngx_pool_t *pool)
     }
 
     conf->zone = smcf->zone;
+    conf->threads = smcf->commit_pool;
     conf->npaths = smcf->stores.nelts;
     conf->nqueues = smcf->queues.nelts;
 
@@ -205,6 +206,8 @@ ngx_smtp_status_collect(ngx_smtp_status_t *s, ngx_smtp_bus_ask_t *ask)
     {
         return NGX_ERROR;
     }
+
+    s->partial = ask->partial;
 
     w = ask->workers.elts;
 

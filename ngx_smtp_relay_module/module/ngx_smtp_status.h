@@ -26,6 +26,7 @@
 /* of this worker's configuration; smcf NULL: there is no stream{} */
 typedef struct {
     ngx_shm_zone_t          *zone;
+    ngx_thread_pool_t       *threads;
     ngx_str_t               *paths;     /* of spools */
     ngx_uint_t               npaths;
     ngx_str_t               *queues;    /* configured ones */

@@ -528,6 +528,7 @@ ngx_smtp_status_ask(ngx_http_request_t *r, ngx_smtp_control_request_t *control)
     ctx->control = *control;
     ctx->ask.handler = ngx_smtp_status_done;
     ctx->ask.data = ctx;
+    ctx->ask.threads = ctx->conf.threads;
 
     if (ngx_smtp_bus_ask(&ctx->ask, ctx->conf.paths, ctx->conf.npaths,
                          &request, NGX_SMTP_BUS_TIMEOUT, r->pool,

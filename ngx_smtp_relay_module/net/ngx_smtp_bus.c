@@ -27,6 +27,7 @@
 #define NGX_SMTP_BUS_RETRY      1000    /* ms, after listen failed */
 #define NGX_SMTP_BUS_BACKLOG    64
 #define NGX_SMTP_BUS_SILENCE    1000    /* ms, for the request to come */
+#define NGX_SMTP_BUS_UNREAD     1000    /* ms, for the answer to be taken */
 
 
 struct ngx_smtp_bus_s {
@@ -329,6 +330,7 @@ ngx_smtp_bus_call_start(ngx_smtp_bus_t *bus, ngx_socket_t s)
     c->read->handler = ngx_smtp_bus_read_handler;
     c->write->handler = ngx_smtp_bus_write_handler;
     c->read->cancelable = 1;
+    c->write->cancelable = 1;
 
     ngx_queue_insert_tail(&bus->calls, &call->link);
     bus->ncalls++;
@@ -447,6 +449,15 @@ ngx_smtp_bus_write_handler(ngx_event_t *wev)
         return;
     }
 
+    if (wev->timedout) {
+        ngx_log_error(NGX_LOG_INFO, call->bus->log, 0,
+                      "worker bus: an answer was not taken, %uz of %uz bytes "
+                      "were sent", call->sent, call->size);
+
+        ngx_smtp_bus_call_close(call);
+        return;
+    }
+
     if (call->answered) {
         ngx_smtp_bus_send(call);
     }
@@ -488,6 +499,12 @@ ngx_smtp_bus_send(ngx_smtp_bus_call_t *call)
 
         if (n == -1 && (ngx_errno == NGX_EAGAIN || ngx_errno == NGX_EINTR)) {
             c->write->ready = 0;
+
+            /* the time is that of the whole answer: who asks leaves earlier */
+
+            if (!c->write->timer_set) {
+                ngx_add_timer(c->write, NGX_SMTP_BUS_UNREAD);
+            }
 
             if (ngx_handle_write_event(c->write, 0) == NGX_OK) {
                 return;

@@ -26,8 +26,10 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_event.h>
+#include <ngx_thread_pool.h>
 
 #include "ngx_smtp_bus_codec.h"
+#include "ngx_smtp_bus_dead.h"
 
 
 #define NGX_SMTP_BUS_TIMEOUT    200     /* ms, for an answer */
@@ -104,21 +106,29 @@ struct ngx_smtp_bus_ask_s {
     ngx_pool_t             *pool;       /* the caller's */
     ngx_log_t              *log;
     ngx_array_t             workers;    /* of ngx_smtp_bus_worker_t * */
-    ngx_uint_t              waiting;
+    ngx_uint_t              waiting;    /* for so many, and for the slice */
     ngx_event_t             event;      /* time-out, or nobody to wait for */
+    ngx_event_t             slice;      /* there are more names in run/ */
     void                   *dummy[4];
     ngx_str_t               packet;
+    ngx_str_t              *paths;
+    ngx_uint_t              npaths;
+    ngx_uint_t              path;       /* the one that is read */
+    DIR                    *dir;
+    ngx_smtp_bus_dead_t    *dead;       /* NULL: none was found */
+    ngx_thread_pool_t      *threads;    /* the caller's, to remove the dead */
 
     /* all have answered, or their time is over; called once, never from
        within ngx_smtp_bus_ask() */
     void                  (*handler)(ngx_smtp_bus_ask_t *ask);
     void                   *data;
+    unsigned                partial:1;  /* not every folder was read */
 };
 
 /*
- * Asks all workers of these spools (paths as above) the same.  Sets up *ask,
- * zeroed but for handler and data.  NGX_OK; NGX_ERROR: no memory, or the
- * request is too long; nothing is called then.
+ * Asks all workers of these spools (paths as above, valid until the ask ends)
+ * the same.  Sets up *ask, zeroed but for handler, data and threads.  NGX_OK;
+ * NGX_ERROR: no memory, or the request is too long; nothing is called then.
  */
 ngx_int_t ngx_smtp_bus_ask(ngx_smtp_bus_ask_t *ask, ngx_str_t *paths,
     ngx_uint_t npaths, ngx_str_t *request, ngx_msec_t timeout,

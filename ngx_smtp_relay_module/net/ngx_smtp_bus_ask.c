@@ -6,8 +6,11 @@
 
 /*
  * The side of the worker bus that asks: connects to every socket there is,
- * its own worker's included, sends the request, collects the answers.  Sockets
- * whose worker is gone are removed on the way.
+ * its own worker's included, sends the request, collects the answers.
+ *
+ * Workers that are killed while nobody asks leave any number of sockets, so
+ * run/ is read in slices, within the time of the answers.  What is dead in it
+ * is handed to a thread: removing writes to the disk.
  */
 
 
@@ -18,11 +21,20 @@
 #include "ngx_smtp_bus.h"
 
 
-static ngx_int_t ngx_smtp_bus_ask_spool(ngx_smtp_bus_ask_t *ask,
-    ngx_str_t *path);
+#define NGX_SMTP_BUS_SLICE  64      /* names in run/ without a break */
+
+
+static void ngx_smtp_bus_ask_init(ngx_smtp_bus_ask_t *ask);
+static ngx_int_t ngx_smtp_bus_ask_slice(ngx_smtp_bus_ask_t *ask);
+static void ngx_smtp_bus_ask_open(ngx_smtp_bus_ask_t *ask, ngx_str_t *path);
+static void ngx_smtp_bus_ask_close(ngx_smtp_bus_ask_t *ask);
+static void ngx_smtp_bus_ask_next(ngx_event_t *ev);
+static void ngx_smtp_bus_ask_less(ngx_smtp_bus_ask_t *ask);
 static ngx_uint_t ngx_smtp_bus_name(const char *name);
 static ngx_int_t ngx_smtp_bus_ask_worker(ngx_smtp_bus_ask_t *ask,
     ngx_str_t *path, const char *name);
+static void ngx_smtp_bus_ask_dead(ngx_smtp_bus_ask_t *ask, ngx_str_t *path,
+    const char *name);
 static ngx_int_t ngx_smtp_bus_connect(ngx_smtp_bus_worker_t *w,
     ngx_socket_t s);
 static void ngx_smtp_bus_worker_handler(ngx_event_t *rev);
@@ -40,11 +52,12 @@ ngx_smtp_bus_ask(ngx_smtp_bus_ask_t *ask, ngx_str_t *paths, ngx_uint_t npaths,
     ngx_str_t *request, ngx_msec_t timeout, ngx_pool_t *pool, ngx_log_t *log)
 {
     u_char                 *p;
-    ngx_uint_t              i;
     ngx_smtp_bus_packet_t   packet;
 
     ask->pool = pool;
     ask->log = log;
+    ask->paths = paths;
+    ask->npaths = npaths;
 
     if (request->len > NGX_SMTP_BUS_REQUEST_MAX
         || ngx_array_init(&ask->workers, pool, 8,
@@ -68,69 +81,158 @@ ngx_smtp_bus_ask(ngx_smtp_bus_ask_t *ask, ngx_str_t *paths, ngx_uint_t npaths,
     p = ngx_smtp_bus_packet_put(ask->packet.data, &packet);
     ngx_memcpy(p, request->data, request->len);
 
-    ask->dummy[3] = (void *) -1;
+    ngx_smtp_bus_ask_init(ask);
 
-    ask->event.handler = ngx_smtp_bus_ask_handler;
-    ask->event.data = ask->dummy;
-    ask->event.log = log;
+    ngx_add_timer(&ask->event, timeout);
 
-    for (i = 0; i < npaths; i++) {
-        if (ngx_smtp_bus_ask_spool(ask, &paths[i]) != NGX_OK) {
-            ngx_smtp_bus_ask_end(ask);
-            return NGX_ERROR;
-        }
-    }
-
-    if (ask->waiting) {
-        ngx_add_timer(&ask->event, timeout);
-
-    } else {
-        ngx_post_event(&ask->event, &ngx_posted_events);
+    if (ngx_smtp_bus_ask_slice(ask) != NGX_OK) {
+        ngx_smtp_bus_ask_end(ask);
+        return NGX_ERROR;
     }
 
     return NGX_OK;
 }
 
 
-static ngx_int_t
-ngx_smtp_bus_ask_spool(ngx_smtp_bus_ask_t *ask, ngx_str_t *path)
+static void
+ngx_smtp_bus_ask_init(ngx_smtp_bus_ask_t *ask)
 {
-    char            run[sizeof(((struct sockaddr_un *) 0)->sun_path)];
-    DIR            *dir;
-    u_char         *p;
-    ngx_int_t       rc;
+    ask->dummy[3] = (void *) -1;
+
+    ask->event.handler = ngx_smtp_bus_ask_handler;
+    ask->event.data = ask->dummy;
+    ask->event.log = ask->log;
+
+    ask->slice.handler = ngx_smtp_bus_ask_next;
+    ask->slice.data = ask->dummy;
+    ask->slice.log = ask->log;
+
+    ask->waiting = 1;
+}
+
+
+/* Some names; NGX_OK, now and when they were the last, or NGX_ERROR. */
+
+static ngx_int_t
+ngx_smtp_bus_ask_slice(ngx_smtp_bus_ask_t *ask)
+{
+    ngx_str_t      *path;
+    ngx_uint_t      n;
     struct dirent  *de;
+
+    for (n = 0; n < NGX_SMTP_BUS_SLICE; n++) {
+
+        if (ask->path == ask->npaths) {
+            break;
+        }
+
+        path = &ask->paths[ask->path];
+
+        if (ask->dir == NULL) {
+            ngx_smtp_bus_ask_open(ask, path);
+            continue;
+        }
+
+        de = readdir(ask->dir);
+
+        if (de == NULL) {
+            ngx_smtp_bus_ask_close(ask);
+            ask->path++;
+            continue;
+        }
+
+        if (!ngx_smtp_bus_name(de->d_name)) {
+            continue;
+        }
+
+        if (ask->workers.nelts == NGX_SMTP_BUS_WORKERS) {
+            ask->partial = 1;
+            ask->path = ask->npaths;
+            break;
+        }
+
+        if (ngx_smtp_bus_ask_worker(ask, path, de->d_name) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    ngx_log_debug1(NGX_LOG_DEBUG_EVENT, ask->log, 0,
+                   "smtp bus: %ui names in run/", n);
+
+    if (ask->path < ask->npaths) {
+        ngx_post_event(&ask->slice, &ngx_posted_next_events);
+        return NGX_OK;
+    }
+
+    ngx_smtp_bus_ask_close(ask);
+    ngx_smtp_bus_ask_less(ask);
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_smtp_bus_ask_open(ngx_smtp_bus_ask_t *ask, ngx_str_t *path)
+{
+    char     run[sizeof(((struct sockaddr_un *) 0)->sun_path)];
+    u_char  *p;
 
     p = ngx_snprintf((u_char *) run, sizeof(run) - 1, "%V/run", path);
     *p = '\0';
 
-    dir = opendir(run);
+    ask->dir = opendir(run);
 
-    if (dir == NULL) {
+    if (ask->dir == NULL) {
         ngx_log_error(NGX_LOG_WARN, ask->log, ngx_errno,
                       "opendir(\"%s\") failed, its workers cannot be asked",
                       run);
-        return NGX_OK;
+
+        ask->partial = 1;
+        ask->path++;
+    }
+}
+
+
+/* The folder was read, or will not be read to its end. */
+
+static void
+ngx_smtp_bus_ask_close(ngx_smtp_bus_ask_t *ask)
+{
+    if (ask->dir) {
+        (void) closedir(ask->dir);
+        ask->dir = NULL;
     }
 
-    rc = NGX_OK;
-
-    while (rc == NGX_OK && ask->workers.nelts < NGX_SMTP_BUS_WORKERS) {
-
-        de = readdir(dir);
-
-        if (de == NULL) {
-            break;
-        }
-
-        if (ngx_smtp_bus_name(de->d_name)) {
-            rc = ngx_smtp_bus_ask_worker(ask, path, de->d_name);
-        }
+    if (ask->dead) {
+        ngx_smtp_bus_dead_remove(ask->dead, ask->threads);
+        ask->dead = NULL;
     }
+}
 
-    (void) closedir(dir);
 
-    return rc;
+static void
+ngx_smtp_bus_ask_next(ngx_event_t *ev)
+{
+    ngx_smtp_bus_ask_t  *ask;
+
+    ask = (ngx_smtp_bus_ask_t *)
+              ((u_char *) ev->data - offsetof(ngx_smtp_bus_ask_t, dummy));
+
+    if (ngx_smtp_bus_ask_slice(ask) != NGX_OK) {
+        ask->partial = 1;
+
+        ngx_smtp_bus_ask_close(ask);
+        ngx_smtp_bus_ask_less(ask);
+    }
+}
+
+
+static void
+ngx_smtp_bus_ask_less(ngx_smtp_bus_ask_t *ask)
+{
+    if (--ask->waiting == 0) {
+        ngx_post_event(&ask->event, &ngx_posted_events);
+    }
 }
 
 
@@ -186,10 +288,8 @@ ngx_smtp_bus_ask_worker(ngx_smtp_bus_ask_t *ask, ngx_str_t *path,
 
         (void) ngx_close_socket(s);
 
-        if (err == NGX_ECONNREFUSED && unlink(addr.sun_path) == 0) {
-            ngx_log_error(NGX_LOG_INFO, ask->log, 0,
-                          "socket \"%s\" of a dead worker was removed",
-                          addr.sun_path);
+        if (err == NGX_ECONNREFUSED) {
+            ngx_smtp_bus_ask_dead(ask, path, name);
         }
 
         return NGX_OK;
@@ -232,6 +332,20 @@ ngx_smtp_bus_ask_worker(ngx_smtp_bus_ask_t *ask, ngx_str_t *path,
     }
 
     return NGX_OK;
+}
+
+
+static void
+ngx_smtp_bus_ask_dead(ngx_smtp_bus_ask_t *ask, ngx_str_t *path,
+    const char *name)
+{
+    if (ask->dead == NULL) {
+        ask->dead = ngx_smtp_bus_dead_create(path, ask->log);
+    }
+
+    if (ask->dead) {
+        ngx_smtp_bus_dead_add(ask->dead, name);
+    }
 }
 
 
@@ -377,18 +491,12 @@ ngx_smtp_bus_worker_piece(ngx_smtp_bus_worker_t *w,
 static void
 ngx_smtp_bus_worker_done(ngx_smtp_bus_worker_t *w, ngx_uint_t state)
 {
-    ngx_smtp_bus_ask_t  *ask;
-
-    ask = w->ask;
-
     w->state = state;
 
     ngx_close_connection(w->connection);
     w->connection = NULL;
 
-    if (--ask->waiting == 0) {
-        ngx_post_event(&ask->event, &ngx_posted_events);
-    }
+    ngx_smtp_bus_ask_less(w->ask);
 }
 
 
@@ -405,6 +513,13 @@ ngx_smtp_bus_ask_handler(ngx_event_t *ev)
     if (ev->timer_set) {
         ngx_del_timer(ev);
     }
+
+    if (ask->slice.posted) {
+        ngx_delete_posted_event(&ask->slice);
+        ask->partial = 1;
+    }
+
+    ngx_smtp_bus_ask_close(ask);
 
     w = ask->workers.elts;
 
@@ -436,6 +551,12 @@ ngx_smtp_bus_ask_end(ngx_smtp_bus_ask_t *ask)
     if (ask->event.posted) {
         ngx_delete_posted_event(&ask->event);
     }
+
+    if (ask->slice.posted) {
+        ngx_delete_posted_event(&ask->slice);
+    }
+
+    ngx_smtp_bus_ask_close(ask);
 
     w = ask->workers.elts;
 
