@@ -58,6 +58,17 @@ sub accepted {
 
 accepted('', 'nobody may relay');
 
+# "max_messages" had another meaning
+
+sub queue_with { my $q = $queue; $q =~ s/\}$/$_[0] }/; return $q }
+
+$t->accepted(conf('', queue_with('max_messages 100;')),
+    'max_messages that may be meant for a connection',
+    qr/\[warn\] .*"max_messages 100" .*"max_connection_messages": .*:\d+$/m);
+accepted('', "without doubt: $_", queue_with($_)) for 'max_messages 1000;',
+    'max_messages 0;', 'max_messages 100; max_connection_messages 100;',
+    'max_connection_messages 100;';
+
 # trust
 
 accepted('smtp_trust 10.0.0.0/8 192.168.1.1 unix:;', 'trust of networks');

@@ -42,6 +42,7 @@ static char *ngx_smtp_queue_postmaster(ngx_conf_t *cf, ngx_command_t *cmd,
 static void ngx_smtp_queue_unset(ngx_smtp_queue_block_t *b);
 static char *ngx_smtp_queue_defaults(ngx_conf_t *cf,
     ngx_smtp_queue_block_t *b);
+static void ngx_smtp_queue_doubt(ngx_conf_t *cf, ngx_smtp_queue_block_t *b);
 static char *ngx_smtp_queue_tls(ngx_conf_t *cf, ngx_smtp_queue_conf_t *q);
 
 
@@ -393,7 +394,33 @@ ngx_smtp_queue_defaults(ngx_conf_t *cf, ngx_smtp_queue_block_t *b)
         }
     }
 
+    ngx_smtp_queue_doubt(cf, b);
+
     return NGX_CONF_OK;
+}
+
+
+/* "max_messages" once was what "max_connection_messages" is */
+
+static void
+ngx_smtp_queue_doubt(ngx_conf_t *cf, ngx_smtp_queue_block_t *b)
+{
+    ngx_smtp_queue_conf_t  *q;
+
+    q = &b->queue;
+
+    if (q->max_messages == 0 || q->max_messages >= q->connection_messages) {
+        return;
+    }
+
+    ngx_log_error(NGX_LOG_WARN, cf->log, 0,
+                  "\"max_messages %ui\" lets no more messages than that into "
+                  "smtp_queue \"%V\"; those that go through one connection, "
+                  "%ui, are limited by \"max_connection_messages\": write "
+                  "that instead, or set it to no more than \"max_messages\" "
+                  "in %s:%ui",
+                  q->max_messages, &q->name, q->connection_messages,
+                  b->file, b->line);
 }
 
 
