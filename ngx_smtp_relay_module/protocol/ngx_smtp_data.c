@@ -5,8 +5,10 @@
 
 
 /*
- * Data framing: see the header.  Octets are moved in runs between line ends;
- * the state machines below work on what is around a line end only.
+ * Data framing: see the header.  Most of a message is plain: lines that end in
+ * CRLF and do not begin with a dot.  It is found by ngx_smtp_data_plain(), in
+ * one pass, and moved in runs of many lines; the state machines below see the
+ * rest, and work in runs of up to a line.
  *
  * Decoder:
  *                      "."             CR              LF
@@ -41,15 +43,28 @@
  */
 #define NGX_SMTP_DATA_WINDOW  1024
 
+/* octets that are looked at together, by the vector unit if there is one */
+#define NGX_SMTP_DATA_VECTOR  16
+#define NGX_SMTP_DATA_BLOCK   (4 * NGX_SMTP_DATA_VECTOR)
+
+
+typedef u_char  ngx_smtp_data_vector_t
+    __attribute__((vector_size(NGX_SMTP_DATA_VECTOR)));
+
 
 static ngx_int_t ngx_smtp_data_run(ngx_smtp_data_decoder_t *d, u_char **pos,
     u_char *last, u_char **out, u_char *out_last, ngx_uint_t dots);
 static ngx_int_t ngx_smtp_data_text(ngx_smtp_data_decoder_t *d, u_char **pos,
-    u_char *last, u_char **out, u_char *out_last);
+    u_char *last, u_char **out, u_char *out_last, ngx_uint_t dots);
+static ngx_int_t ngx_smtp_data_newline(ngx_smtp_data_decoder_t *d,
+    u_char **pos, u_char **out, u_char *out_last);
 static ngx_int_t ngx_smtp_data_cr(ngx_smtp_data_decoder_t *d, u_char **pos,
     u_char **out, u_char *out_last);
 static ngx_int_t ngx_smtp_data_put(ngx_smtp_data_decoder_t *d, u_char **out,
     u_char *out_last, const char *s, size_t n);
+static u_char *ngx_smtp_data_plain(u_char *p, u_char *last, ngx_uint_t dots,
+    ngx_uint_t *seen);
+static ngx_uint_t ngx_smtp_data_any(ngx_smtp_data_vector_t v);
 static ngx_uint_t ngx_smtp_data_look(u_char *p, u_char *last);
 static u_char *ngx_smtp_data_line_end(u_char *p, u_char *last);
 
@@ -68,16 +83,7 @@ ngx_int_t
 ngx_smtp_data_decode(ngx_smtp_data_decoder_t *d, u_char **pos, u_char *last,
     u_char **out, u_char *out_last)
 {
-    u_char     *start;
-    ngx_int_t   rc;
-
-    start = *pos;
-
-    rc = ngx_smtp_data_run(d, pos, last, out, out_last, 1);
-
-    d->seen |= ngx_smtp_data_look(start, *pos);
-
-    return rc;
+    return ngx_smtp_data_run(d, pos, last, out, out_last, 1);
 }
 
 
@@ -104,7 +110,6 @@ ngx_smtp_chunk_decode(ngx_smtp_data_decoder_t *d, u_char **pos, u_char *last,
     rc = ngx_smtp_data_run(d, pos, last, out, out_last, 0);
 
     d->left -= *pos - start;
-    d->seen |= ngx_smtp_data_look(start, *pos);
 
     if (rc == NGX_AGAIN && d->left == 0) {
         return NGX_DONE;
@@ -173,7 +178,7 @@ ngx_smtp_data_run(ngx_smtp_data_decoder_t *d, u_char **pos, u_char *last,
                 break;
             }
 
-            rc = ngx_smtp_data_text(d, pos, last, out, out_last);
+            rc = ngx_smtp_data_text(d, pos, last, out, out_last, dots);
             break;
 
         case NGX_SMTP_DATA_ST_DOT:
@@ -203,7 +208,7 @@ ngx_smtp_data_run(ngx_smtp_data_decoder_t *d, u_char **pos, u_char *last,
             break;
 
         default: /* NGX_SMTP_DATA_ST_TEXT, NGX_SMTP_DATA_ST_NL */
-            rc = ngx_smtp_data_text(d, pos, last, out, out_last);
+            rc = ngx_smtp_data_text(d, pos, last, out, out_last, dots);
         }
 
         if (rc != NGX_OK) {
@@ -215,44 +220,62 @@ ngx_smtp_data_run(ngx_smtp_data_decoder_t *d, u_char **pos, u_char *last,
 }
 
 
-/* a run up to the next CR or LF, and that CR or bare LF too */
+/* a plain run of lines, or one up to the next CR or LF, or these */
 
 static ngx_int_t
 ngx_smtp_data_text(ngx_smtp_data_decoder_t *d, u_char **pos, u_char *last,
-    u_char **out, u_char *out_last)
+    u_char **out, u_char *out_last, ngx_uint_t dots)
 {
     size_t   n;
-    u_char  *p;
+    u_char  *p, *end;
 
     p = *pos;
-    n = ngx_smtp_data_line_end(p, last) - p;
 
-    if (n) {
-        if (out) {
-            n = ngx_min(n, (size_t) (out_last - *out));
-
-            if (n == 0) {
-                return NGX_SMTP_DATA_FULL;
-            }
-
-            *out = ngx_cpymem(*out, p, n);
-        }
-
-        d->size += n;
-        d->state = NGX_SMTP_DATA_ST_TEXT;
-        *pos = p + n;
-
-        return NGX_OK;
+    if (out && last - p > out_last - *out) {
+        last = p + (out_last - *out);
     }
 
-    if (*p == CR) {
+    end = ngx_smtp_data_plain(p, last, dots, &d->seen);
+
+    if (end == p && p < last && *p != CR && *p != LF) {
+        end = ngx_smtp_data_line_end(p, last);
+        d->seen |= ngx_smtp_data_look(p, end);
+    }
+
+    n = end - p;
+
+    if (n == 0) {
+        return ngx_smtp_data_newline(d, pos, out, out_last);
+    }
+
+    if (out) {
+        *out = ngx_cpymem(*out, p, n);
+    }
+
+    d->size += n;
+    d->state = (end[-1] == LF) ? NGX_SMTP_DATA_ST_BOL : NGX_SMTP_DATA_ST_TEXT;
+    *pos = end;
+
+    return NGX_OK;
+}
+
+
+/* a CR, which is held back, or a bare LF; or there is no room for text */
+
+static ngx_int_t
+ngx_smtp_data_newline(ngx_smtp_data_decoder_t *d, u_char **pos, u_char **out,
+    u_char *out_last)
+{
+    if (**pos == CR) {
         d->state = NGX_SMTP_DATA_ST_CR;
-        *pos = p + 1;
+        (*pos)++;
 
         return NGX_OK;
     }
 
-    /* LF */
+    if (**pos != LF) {
+        return NGX_SMTP_DATA_FULL;
+    }
 
     if (d->newline == NGX_SMTP_NEWLINE_NORMALIZE) {
 
@@ -272,7 +295,7 @@ ngx_smtp_data_text(ngx_smtp_data_decoder_t *d, u_char **pos, u_char *last,
     }
 
     d->seen |= NGX_SMTP_DATA_BARE_LF;
-    *pos = p + 1;
+    (*pos)++;
 
     return NGX_OK;
 }
@@ -336,6 +359,84 @@ ngx_smtp_data_put(ngx_smtp_data_decoder_t *d, u_char **out, u_char *out_last,
     d->size += n;
 
     return NGX_OK;
+}
+
+
+/*
+ * The end of the longest run of whole blocks at p that needs nothing done: no
+ * CR or LF but in CRLF, no dot behind CRLF if dots are looked for.  p itself
+ * if there is none.  A CR at the end is left out.  Each octet is compared
+ * together with the one behind it; what is before p is not a CR.
+ */
+
+static u_char *
+ngx_smtp_data_plain(u_char *p, u_char *last, ngx_uint_t dots,
+    ngx_uint_t *seen)
+{
+    ngx_uint_t              i;
+    u_char                 *start;
+    ngx_smtp_data_vector_t  cr, lf, dot, w, next, bits, nuls, bad;
+    ngx_smtp_data_vector_t  block_bits, block_nuls;
+
+    if (last - p <= NGX_SMTP_DATA_BLOCK || *p == LF) {
+        return p;
+    }
+
+    start = p;
+
+    cr = (ngx_smtp_data_vector_t) { 0 } + CR;
+    lf = (ngx_smtp_data_vector_t) { 0 } + LF;
+    dot = dots ? (ngx_smtp_data_vector_t) { 0 } + '.' : lf;
+
+    bits = (ngx_smtp_data_vector_t) { 0 };
+    nuls = bits;
+
+    while (last - p > NGX_SMTP_DATA_BLOCK) {
+
+        block_bits = bits;
+        block_nuls = nuls;
+        bad = (ngx_smtp_data_vector_t) { 0 };
+
+        for (i = 0; i < NGX_SMTP_DATA_BLOCK; i += NGX_SMTP_DATA_VECTOR) {
+            ngx_memcpy(&w, p + i, NGX_SMTP_DATA_VECTOR);
+            ngx_memcpy(&next, p + i + 1, NGX_SMTP_DATA_VECTOR);
+
+            bad |= (ngx_smtp_data_vector_t) ((w == cr) ^ (next == lf));
+            bad |= (ngx_smtp_data_vector_t) ((w == lf) & (next == dot));
+
+            block_bits |= w;
+            block_nuls |= (ngx_smtp_data_vector_t) (w == 0);
+        }
+
+        if (ngx_smtp_data_any(bad)) {
+            break;
+        }
+
+        bits = block_bits;
+        nuls = block_nuls;
+        p += NGX_SMTP_DATA_BLOCK;
+    }
+
+    if (ngx_smtp_data_any(nuls)) {
+        *seen |= NGX_SMTP_DATA_NUL;
+    }
+
+    if (ngx_smtp_data_any((ngx_smtp_data_vector_t) (bits >= 0x80))) {
+        *seen |= NGX_SMTP_DATA_8BIT;
+    }
+
+    return (p > start && p[-1] == CR) ? p - 1 : p;
+}
+
+
+static ngx_uint_t
+ngx_smtp_data_any(ngx_smtp_data_vector_t v)
+{
+    uint64_t  half[2];
+
+    ngx_memcpy(half, &v, sizeof(half));
+
+    return (half[0] | half[1]) != 0;
 }
 
 
@@ -529,7 +630,8 @@ ngx_smtp_data_encode_end(ngx_smtp_data_encoder_t *e, u_char **out,
 u_char *
 ngx_smtp_data_clean(ngx_smtp_data_encoder_t *e, u_char *pos, u_char *last)
 {
-    u_char  *p;
+    u_char      *p, *end;
+    ngx_uint_t   seen;
 
     p = pos;
 
@@ -567,8 +669,12 @@ ngx_smtp_data_clean(ngx_smtp_data_encoder_t *e, u_char *pos, u_char *last)
                 break;
             }
 
-            p = ngx_smtp_data_line_end(p, last);
-            e->state = NGX_SMTP_DATA_ST_TEXT;
+            seen = 0;
+            end = ngx_smtp_data_plain(p, last, 1, &seen);
+            p = (end > p) ? end : ngx_smtp_data_line_end(p, last);
+
+            e->state = (p[-1] == LF) ? NGX_SMTP_DATA_ST_BOL
+                                     : NGX_SMTP_DATA_ST_TEXT;
         }
     }
 

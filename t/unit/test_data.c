@@ -7,9 +7,9 @@
 /*
  * Data framing.  All strings of up to eight octets of "a", ".", CR and LF go
  * through decoder and encoder, whole and in pieces, and are compared with a
- * model that has the whole string at hand; tables name the known disguises of
- * an end of data, and the mails of ../shared/testdata/mime make the round
- * trip.
+ * model that has the whole string at hand; shorter ones also amid long text.
+ * Tables name the known disguises of an end of data, and the mails of
+ * ../shared/testdata/mime make the round trip.
  *
  * sources: protocol/ngx_smtp_data.c t/unit/json.c
  */
@@ -30,6 +30,9 @@
 #define LFS    NGX_SMTP_DATA_BARE_LF
 
 #define DEPTH  8
+
+/* more than a block of octets that the coders look at together */
+#define LONG   70
 
 
 typedef struct {
@@ -59,6 +62,8 @@ static void test_discard(void **state);
 static void test_decode_all(void **state);
 static void test_chunk_all(void **state);
 static void test_encode_all(void **state);
+static void test_long_all(void **state);
+static void test_long_seen(void **state);
 static void test_chunk_table(void **state);
 static void test_end_room(void **state);
 static void test_framing(void **state);
@@ -69,6 +74,7 @@ static void test_strings(test_string_pt check, size_t depth);
 static void test_decode_one(u_char *in, size_t len);
 static void test_chunk_one(u_char *in, size_t len);
 static void test_encode_one(u_char *in, size_t len);
+static void test_long_one(u_char *in, size_t len);
 static void test_decode(const u_char *in, size_t len, ngx_uint_t newline,
     size_t step, size_t room, test_out_t *out);
 static void test_chunks(const u_char *in, size_t len, size_t first,
@@ -239,6 +245,51 @@ test_encode_all(void **state)
 
 
 static void
+test_long_all(void **state)
+{
+    test_strings(test_long_one, DEPTH / 2);
+}
+
+
+/* what is in a block of octets, and where, is seen; and nothing else is */
+
+static void
+test_long_seen(void **state)
+{
+    size_t      i;
+    u_char      in[2 * LONG + 8];
+    test_out_t  out;
+
+    memset(in, 'a', sizeof(in));
+    memcpy(in + 2 * LONG, "\r\n.\r\n\0\xff\n", 8);
+
+    test_decode(in, sizeof(in), R, 0, 4 * LONG, &out);
+    assert_int_equal(out.rc, NGX_DONE);
+    assert_int_equal(out.seen, 0);
+
+    for (i = 0; i < 2 * LONG; i++) {
+        in[i] = 0;
+        test_decode(in, sizeof(in), R, 0, 4 * LONG, &out);
+        assert_int_equal(out.seen, NGX_SMTP_DATA_NUL);
+
+        in[i] = 0x80;
+        test_decode(in, sizeof(in), R, 0, 4 * LONG, &out);
+        assert_int_equal(out.seen, NGX_SMTP_DATA_8BIT);
+
+        in[i] = '\n';
+        test_decode(in, sizeof(in), R, 0, 4 * LONG, &out);
+        assert_int_equal(out.seen, LFS);
+
+        in[i] = '\r';
+        test_decode(in, sizeof(in), R, 0, 4 * LONG, &out);
+        assert_int_equal(out.seen, CRS);
+
+        in[i] = 'a';
+    }
+}
+
+
+static void
 test_strings(test_string_pt check, size_t depth)
 {
     u_char      in[DEPTH];
@@ -339,6 +390,40 @@ test_encode_one(u_char *in, size_t len)
     model.seen = 0;
     model.used = back.used;
     test_same(in, len, &model, &back);
+}
+
+
+/* amid of octets that are looked at in blocks of 64 */
+
+static void
+test_long_one(u_char *in, size_t len)
+{
+    size_t      n;
+    u_char      framed[3 * LONG];
+    test_out_t  model, out;
+    ngx_uint_t  newline;
+
+    for (n = LONG - 12; n < LONG + 4; n++) {
+        memset(framed, 'x', sizeof(framed));
+        memcpy(framed + n, in, len);
+
+        for (newline = R; newline <= N; newline++) {
+            test_model_decode(framed, n + len + LONG, newline, 1, &model);
+            test_decode(framed, n + len + LONG, newline, 0, 4 * LONG, &out);
+            test_same(framed, n + len + LONG, &model, &out);
+
+            test_decode(framed, n + len + LONG, newline, LONG, LONG - 3, &out);
+            test_same(framed, n + len + LONG, &model, &out);
+
+            test_model_decode(framed, n + len + LONG, newline, 0, &model);
+            test_chunks(framed, n + len + LONG, 3, newline, 0, 4 * LONG, &out);
+            test_same(framed, n + len + LONG, &model, &out);
+        }
+
+        test_model_encode(framed, n + len + LONG, &model);
+        test_encode_clean(framed, n + len + LONG, 0, &out);
+        test_same(framed, n + len + LONG, &model, &out);
+    }
 }
 
 
@@ -1064,6 +1149,8 @@ main(void)
         cmocka_unit_test(test_decode_all),
         cmocka_unit_test(test_chunk_all),
         cmocka_unit_test(test_encode_all),
+        cmocka_unit_test(test_long_all),
+        cmocka_unit_test(test_long_seen),
         cmocka_unit_test(test_chunk_table),
         cmocka_unit_test(test_end_room),
         cmocka_unit_test(test_framing),
