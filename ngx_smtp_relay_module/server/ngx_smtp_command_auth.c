@@ -241,7 +241,7 @@ ngx_smtp_session_login_left(ngx_smtp_session_t *s)
 
     } else if (n == 0) {
 
-        if (s->in) {
+        if (s->input.pos != s->input.last) {
             return 0;
         }
 

@@ -183,6 +183,41 @@ ngx_smtp_session_data(ngx_smtp_session_t *s, u_char **pos, u_char *last)
 }
 
 
+ngx_uint_t
+ngx_smtp_session_too_slow(ngx_smtp_session_t *s, size_t n)
+{
+    ngx_msec_t            spent;
+    ngx_smtp_receive_t   *r;
+    ngx_smtp_srv_conf_t  *conf;
+
+    r = s->receive;
+    conf = ngx_smtp_session_conf(s);
+
+    if (r == NULL
+        || conf->min_data_rate == 0
+        || (s->state != NGX_SMTP_STATE_DATA
+            && s->state != NGX_SMTP_STATE_CHUNK))
+    {
+        return 0;
+    }
+
+    spent = ngx_current_msec - r->started - r->paused;
+
+    if (spent <= conf->data_timeout
+        || (r->received + (off_t) n) / (off_t) (spent / 1000 + 1)
+           >= (off_t) conf->min_data_rate)
+    {
+        return 0;
+    }
+
+    ngx_log_error(NGX_LOG_INFO, s->connection->log, 0,
+                  "client sent %O bytes of data in %M ms: "
+                  "slower than \"smtp_min_data_rate\"", r->received, spent);
+
+    return 1;
+}
+
+
 /* The octets of a BDAT that was refused come all the same. */
 
 static ngx_int_t

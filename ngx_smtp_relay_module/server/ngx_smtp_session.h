@@ -84,6 +84,22 @@ typedef struct {
 } ngx_smtp_secret_t;
 
 
+/* what the client sent and nobody used yet: ngx_smtp_session_input.c */
+typedef struct {
+    u_char                   *pos;        /* both NULL: closed and empty */
+    u_char                   *last;
+    u_char                   *kept;       /* while it is closed; malloc'ed */
+} ngx_smtp_input_t;
+
+
+/* replies that the socket did not take: ngx_smtp_session_output.c */
+typedef struct {
+    u_char                   *kept;       /* malloc'ed; NULL: there are none */
+    u_char                   *pos;
+    u_char                   *last;
+} ngx_smtp_output_t;
+
+
 struct ngx_smtp_session_s {
     ngx_stream_session_t     *stream;
     ngx_connection_t         *connection;
@@ -97,14 +113,8 @@ struct ngx_smtp_session_s {
     ngx_smtp_line_t           line;
     ngx_uint_t                state;      /* NGX_SMTP_STATE_* */
 
-    /* input that was read but could not be used yet; malloc'ed */
-    u_char                   *in;
-    size_t                    in_len;
-
-    /* output that the socket did not take; malloc'ed */
-    u_char                   *out;
-    u_char                   *out_pos;
-    u_char                   *out_last;
+    ngx_smtp_input_t          input;
+    ngx_smtp_output_t         output;
 
     ngx_str_t                 helo;
     size_t                    helo_size;  /* of the memory */
@@ -253,6 +263,12 @@ ngx_int_t ngx_smtp_command_xclient(ngx_smtp_session_t *s,
 ngx_int_t ngx_smtp_session_data(ngx_smtp_session_t *s, u_char **pos,
     u_char *last);
 ngx_int_t ngx_smtp_session_auth_line(ngx_smtp_session_t *s, ngx_str_t *line);
+
+/*
+ * n more octets were read: 1 if message data comes slower than
+ * smtp_min_data_rate, which is logged then; else 0.
+ */
+ngx_uint_t ngx_smtp_session_too_slow(ngx_smtp_session_t *s, size_t n);
 
 /* What was awaited by NGX_SMTP_VERB_DATA (body or commit), by AUTH. */
 ngx_int_t ngx_smtp_session_data_answered(ngx_smtp_session_t *s);

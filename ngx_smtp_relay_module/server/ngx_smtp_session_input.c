@@ -1,0 +1,161 @@
+
+/*
+ * Copyright (C) ngx_smtp_relay_module authors
+ */
+
+
+/*
+ * Input of a session: what was read of the client and not used yet.
+ *
+ *   closed ----open----> open: in the worker's buffer ----close----> closed
+ *                        read: more behind it; drop: none
+ *
+ * Most sessions are closed with nothing left and own no memory then.  What is
+ * left is half a line, or commands that have to wait: for an answer, for a
+ * client that takes its replies, or for their turn.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include <ngx_stream.h>
+
+#include "ngx_smtp_session_private.h"
+
+
+/* holds the longest line, and a good piece of a message */
+#define NGX_SMTP_IN_SIZE  (NGX_SMTP_AUTH_LINE_MAX + 65536)
+
+
+static u_char  *ngx_smtp_in;
+
+
+ngx_int_t
+ngx_smtp_session_input_init(void)
+{
+    if (ngx_smtp_in == NULL) {
+        ngx_smtp_in = ngx_alloc(NGX_SMTP_IN_SIZE, ngx_cycle->log);
+    }
+
+    return ngx_smtp_in ? NGX_OK : NGX_ERROR;
+}
+
+
+void
+ngx_smtp_session_input_open(ngx_smtp_session_t *s)
+{
+    size_t             size;
+    ngx_smtp_input_t  *in;
+
+    in = &s->input;
+
+    if (in->pos && in->kept == NULL) {
+        return;
+    }
+
+    size = in->last - in->pos;
+
+    in->pos = ngx_smtp_in;
+    in->last = ngx_smtp_in;
+
+    if (in->kept) {
+        in->last = ngx_cpymem(ngx_smtp_in, in->kept, size);
+
+        ngx_free(in->kept);
+        in->kept = NULL;
+    }
+}
+
+
+ngx_int_t
+ngx_smtp_session_input_add(ngx_smtp_session_t *s, u_char *pos, u_char *last)
+{
+    if (last - pos > NGX_SMTP_IN_SIZE) {
+        return NGX_ERROR;
+    }
+
+    s->input.pos = ngx_smtp_in;
+    s->input.last = ngx_cpymem(ngx_smtp_in, pos, last - pos);
+
+    return NGX_OK;
+}
+
+
+ssize_t
+ngx_smtp_session_input_read(ngx_smtp_session_t *s)
+{
+    size_t             left;
+    ssize_t            n;
+    ngx_connection_t  *c;
+    ngx_smtp_input_t  *in;
+
+    c = s->connection;
+    in = &s->input;
+
+    left = in->last - in->pos;
+
+    if (left && in->pos > ngx_smtp_in) {
+        ngx_memmove(ngx_smtp_in, in->pos, left);
+    }
+
+    in->pos = ngx_smtp_in;
+    in->last = ngx_smtp_in + left;
+
+    n = c->recv(c, in->last, NGX_SMTP_IN_SIZE - left);
+
+    if (n == 0) {
+        ngx_log_error(NGX_LOG_INFO, c->log, 0, "client closed connection");
+        return NGX_ERROR;
+    }
+
+    if (n > 0) {
+        in->last += n;
+    }
+
+    return n;
+}
+
+
+ngx_int_t
+ngx_smtp_session_input_close(ngx_smtp_session_t *s)
+{
+    size_t             size;
+    ngx_smtp_input_t  *in;
+
+    in = &s->input;
+
+    if (in->kept) {
+        return NGX_OK;
+    }
+
+    if (in->pos == in->last) {
+        in->pos = NULL;
+        in->last = NULL;
+
+        return NGX_OK;
+    }
+
+    size = in->last - in->pos;
+
+    in->kept = ngx_alloc(size, s->connection->log);
+    if (in->kept == NULL) {
+        return NGX_ERROR;
+    }
+
+    in->last = ngx_cpymem(in->kept, in->pos, size);
+    in->pos = in->kept;
+
+    return NGX_OK;
+}
+
+
+void
+ngx_smtp_session_input_drop(ngx_smtp_session_t *s)
+{
+    if (s->input.kept) {
+        ngx_free(s->input.kept);
+    }
+
+    ngx_memzero(&s->input, sizeof(ngx_smtp_input_t));
+}
