@@ -123,7 +123,7 @@ ngx_smtp_check_trust(ngx_smtp_session_t *s, ngx_smtp_rcpt_t *rcpt,
 {
     ngx_smtp_srv_conf_t  *conf;
 
-    conf = ngx_smtp_session_conf(s);
+    conf = s->conf;
 
     if (conf->trust
         && ngx_cidr_match(s->connection->sockaddr, conf->trust) == NGX_OK)
@@ -148,7 +148,7 @@ ngx_smtp_check_domain(ngx_smtp_session_t *s, ngx_smtp_rcpt_t *rcpt,
     ngx_uint_t            key;
     ngx_smtp_srv_conf_t  *conf;
 
-    conf = ngx_smtp_session_conf(s);
+    conf = s->conf;
 
     if (conf->domains == NULL && conf->domains_values == NULL) {
         return NGX_DECLINED;
@@ -198,7 +198,7 @@ static ngx_int_t
 ngx_smtp_check_newline(ngx_smtp_session_t *s, ngx_smtp_rcpt_t *rcpt,
     ngx_smtp_answer_t *answer)
 {
-    if (ngx_smtp_session_conf(s)->bare_newline != NGX_SMTP_BARE_REJECT
+    if (s->conf->bare_newline != NGX_SMTP_BARE_REJECT
         || !(s->receive->decoder.seen
              & (NGX_SMTP_DATA_BARE_CR|NGX_SMTP_DATA_BARE_LF)))
     {
@@ -215,7 +215,7 @@ static ngx_int_t
 ngx_smtp_check_hops(ngx_smtp_session_t *s, ngx_smtp_rcpt_t *rcpt,
     ngx_smtp_answer_t *answer)
 {
-    if (s->receive->header.received <= ngx_smtp_session_conf(s)->max_hops) {
+    if (s->receive->header.received <= s->conf->max_hops) {
         return NGX_DECLINED;
     }
 

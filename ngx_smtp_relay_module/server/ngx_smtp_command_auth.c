@@ -41,7 +41,7 @@ ngx_smtp_command_auth(ngx_smtp_session_t *s, ngx_smtp_command_t *cmd)
     }
 
     mechanism = ngx_smtp_sasl_mechanism(&name)
-                & ngx_smtp_session_conf(s)->auth;
+                & s->conf->auth;
 
     if (mechanism == 0) {
         ngx_smtp_session_reply(s, NGX_SMTP_REPLY_AUTH_MECHANISM, NULL);
@@ -132,7 +132,7 @@ ngx_smtp_session_login(ngx_smtp_session_t *s)
 {
     ngx_smtp_srv_conf_t  *conf;
 
-    conf = ngx_smtp_session_conf(s);
+    conf = s->conf;
 
     s->login = ngx_smtp_login_start(conf->login, &s->sasl->login,
                                     &s->sasl->password, &s->addr,

@@ -126,7 +126,7 @@ ngx_smtp_session_receive(ngx_smtp_session_t *s)
     s->txn->reply.code = 0;
 
     ngx_smtp_data_decoder_init(&r->decoder,
-                               ngx_smtp_session_conf(s)->bare_newline
+                               s->conf->bare_newline
                                == NGX_SMTP_BARE_NORMALIZE
                                ? NGX_SMTP_NEWLINE_NORMALIZE
                                : NGX_SMTP_NEWLINE_REJECT);
@@ -191,7 +191,7 @@ ngx_smtp_session_too_slow(ngx_smtp_session_t *s, size_t n)
     ngx_smtp_srv_conf_t  *conf;
 
     r = s->receive;
-    conf = ngx_smtp_session_conf(s);
+    conf = s->conf;
 
     if (r == NULL
         || conf->min_data_rate == 0
@@ -261,7 +261,7 @@ ngx_smtp_session_dropped(ngx_smtp_session_t *s, off_t n, ngx_uint_t id)
     s->dropped += n;
 
     if (s->dropped - NGX_SMTP_MAX_DROPPED
-        <= ngx_smtp_session_conf(s)->max_message_size)
+        <= s->conf->max_message_size)
     {
         return 0;
     }
@@ -344,7 +344,7 @@ ngx_smtp_session_decode(ngx_smtp_session_t *s, u_char **pos, u_char *last)
             ngx_smtp_session_refuse(s, NGX_SMTP_REPLY_INTERNAL);
         }
 
-        conf = ngx_smtp_session_conf(s);
+        conf = s->conf;
 
         if (conf->max_message_size && content->size > conf->max_message_size) {
             ngx_smtp_session_refuse(s, NGX_SMTP_REPLY_TOO_LARGE);
@@ -694,7 +694,7 @@ ngx_smtp_session_fields(ngx_smtp_session_t *s)
 
     p = ngx_smtp_trace_received(p, &t);
 
-    if (ngx_smtp_session_conf(s)->auth) {
+    if (s->conf->auth) {
 
         if (!s->receive->header.date) {
             p = ngx_smtp_trace_date_field(p, t.time, t.gmtoff);

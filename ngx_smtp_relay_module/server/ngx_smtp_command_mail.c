@@ -63,7 +63,7 @@ ngx_smtp_command_helo(ngx_smtp_session_t *s, ngx_smtp_command_t *cmd)
     ngx_smtp_session_end_transaction(s);
     ngx_smtp_rules_accept(&s->rules, cmd->verb);
 
-    conf = ngx_smtp_session_conf(s);
+    conf = s->conf;
 
     /* what a client was offered it may use: it may change meanwhile */
 
@@ -125,7 +125,7 @@ ngx_smtp_session_ehlo(ngx_smtp_session_t *s)
         ngx_null_string
     };
 
-    conf = ngx_smtp_session_conf(s);
+    conf = s->conf;
     last = buf + sizeof(buf);
 
     ngx_smtp_session_reply_line(s, 250, NULL, &conf->hostname, 1);
@@ -197,7 +197,7 @@ ngx_smtp_command_mail(ngx_smtp_session_t *s, ngx_smtp_command_t *cmd)
     ngx_smtp_srv_conf_t     *conf;
     ngx_smtp_transaction_t  *txn;
 
-    conf = ngx_smtp_session_conf(s);
+    conf = s->conf;
 
     ngx_memzero(&envelope, sizeof(ngx_smtp_envelope_t));
 
@@ -270,7 +270,7 @@ ngx_smtp_session_transaction(ngx_smtp_session_t *s)
     ngx_smtp_transaction_t      *txn;
     ngx_stream_core_srv_conf_t  *cscf;
 
-    conf = ngx_smtp_session_conf(s);
+    conf = s->conf;
     cscf = ngx_stream_get_module_srv_conf(s->stream, ngx_stream_core_module);
 
     /* the connection's own log goes with the connection */
@@ -302,7 +302,7 @@ ngx_smtp_session_origin(ngx_smtp_session_t *s, ngx_smtp_transaction_t *txn)
     ngx_smtp_origin_t    *o;
     ngx_smtp_srv_conf_t  *conf;
 
-    conf = ngx_smtp_session_conf(s);
+    conf = s->conf;
     pool = txn->pool;
     o = &txn->origin;
 
@@ -397,7 +397,7 @@ ngx_smtp_command_rcpt(ngx_smtp_session_t *s, ngx_smtp_command_t *cmd)
     ngx_smtp_transaction_t  *txn;
 
     txn = s->txn;
-    conf = ngx_smtp_session_conf(s);
+    conf = s->conf;
 
     if (txn->envelope.rcpts.nelts >= conf->max_recipients) {
         ngx_smtp_session_reply(s, NGX_SMTP_REPLY_TOO_MANY_RCPTS, NULL);
@@ -457,7 +457,7 @@ ngx_smtp_session_verify(ngx_smtp_session_t *s, ngx_smtp_rcpt_t *rcpt)
     ngx_int_t             rc;
     ngx_smtp_srv_conf_t  *conf;
 
-    conf = ngx_smtp_session_conf(s);
+    conf = s->conf;
 
     if (conf->verifier) {
         rc = conf->verifier->rcpt(s->txn, rcpt, conf->verifier_conf);
@@ -496,7 +496,7 @@ ngx_smtp_session_sink_answered(ngx_smtp_session_t *s, ngx_smtp_rcpt_t *rcpt,
 {
     ngx_smtp_srv_conf_t  *conf;
 
-    conf = ngx_smtp_session_conf(s);
+    conf = s->conf;
 
     if (rc != NGX_OK || conf->verifier == NULL || s->txn->sink == s->asked) {
         return rc;

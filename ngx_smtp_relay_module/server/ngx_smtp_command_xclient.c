@@ -142,7 +142,7 @@ ngx_smtp_command_xclient(ngx_smtp_session_t *s, ngx_smtp_command_t *cmd)
     ngx_log_error(NGX_LOG_INFO, s->connection->log, 0,
                   "client is that of XCLIENT by %V", &s->identity->addr);
 
-    conf = ngx_smtp_session_conf(s);
+    conf = s->conf;
 
     p = ngx_slprintf(buf, buf + sizeof(buf), "%V ESMTP", &conf->hostname);
 
@@ -161,7 +161,7 @@ ngx_smtp_identity_trusted(ngx_smtp_session_t *s)
     struct sockaddr      *sockaddr;
     ngx_smtp_srv_conf_t  *conf;
 
-    conf = ngx_smtp_session_conf(s);
+    conf = s->conf;
 
     if (conf->xclient == NULL) {
         return 0;

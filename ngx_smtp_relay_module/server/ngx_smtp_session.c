@@ -121,13 +121,6 @@ ngx_smtp_session_get(ngx_stream_session_t *st)
 }
 
 
-ngx_smtp_srv_conf_t *
-ngx_smtp_session_conf(ngx_smtp_session_t *s)
-{
-    return ngx_stream_get_module_srv_conf(s->stream, ngx_smtp_relay_module);
-}
-
-
 static ngx_smtp_session_t *
 ngx_smtp_session_create(ngx_stream_session_t *st)
 {
@@ -194,7 +187,10 @@ ngx_smtp_session_configure(ngx_smtp_session_t *s)
     ngx_smtp_srv_conf_t  *conf;
 
     c = s->connection;
-    conf = ngx_smtp_session_conf(s);
+
+    conf = ngx_stream_get_module_srv_conf(s->stream, ngx_smtp_relay_module);
+
+    s->conf = conf;
 
     s->rules.offer_starttls = (conf->starttls != NGX_SMTP_STARTTLS_OFF);
     s->rules.need_starttls = (conf->starttls == NGX_SMTP_STARTTLS_REQUIRED);
@@ -229,7 +225,7 @@ ngx_smtp_session_greet(ngx_smtp_session_t *s)
     ngx_smtp_srv_conf_t  *conf;
     u_char                buf[NGX_SMTP_REPLY_LINE_MAX];
 
-    conf = ngx_smtp_session_conf(s);
+    conf = s->conf;
 
     ngx_smtp_count(NGX_SMTP_COUNT_SESSIONS);
 
@@ -585,7 +581,7 @@ ngx_smtp_session_set_timer(ngx_smtp_session_t *s)
     ngx_smtp_srv_conf_t  *conf;
 
     c = s->connection;
-    conf = ngx_smtp_session_conf(s);
+    conf = s->conf;
 
     if (s->output.kept || s->waiting) {
 

@@ -103,6 +103,8 @@ typedef struct {
 struct ngx_smtp_session_s {
     ngx_stream_session_t     *stream;
     ngx_connection_t         *connection;
+    ngx_smtp_srv_conf_t      *conf;       /* another one after STARTTLS: by
+                                             its SNI the client chooses */
 
     ngx_smtp_transaction_t   *txn;
     ngx_smtp_receive_t       *receive;
@@ -217,9 +219,6 @@ ngx_str_t *ngx_smtp_identity_name(ngx_smtp_session_t *s);
 
 /* For what is of this client: the connection's, or that of XCLIENT's round. */
 ngx_pool_t *ngx_smtp_identity_pool(ngx_smtp_session_t *s);
-
-/* The server{} block's settings; not to be kept across STARTTLS. */
-ngx_smtp_srv_conf_t *ngx_smtp_session_conf(ngx_smtp_session_t *s);
 
 
 /*

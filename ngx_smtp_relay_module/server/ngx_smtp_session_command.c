@@ -101,7 +101,7 @@ ngx_smtp_session_line(ngx_smtp_session_t *s)
                                       : "reading SMTP command";
 
     s->line.limit = auth ? NGX_SMTP_AUTH_LINE_MAX
-                         : ngx_smtp_session_conf(s)->max_line_size;
+                         : s->conf->max_line_size;
 
     rc = ngx_smtp_line_next(&s->line, &s->input.pos, s->input.last, &line);
 

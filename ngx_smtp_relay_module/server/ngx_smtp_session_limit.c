@@ -74,7 +74,7 @@ ngx_smtp_session_limits(ngx_smtp_session_t *s, ngx_uint_t verb)
 {
     ngx_smtp_srv_conf_t  *conf;
 
-    conf = ngx_smtp_session_conf(s);
+    conf = s->conf;
 
     if (s->errors > conf->max_errors) {
         return NGX_SMTP_REPLY_TOO_MANY_ERRORS;

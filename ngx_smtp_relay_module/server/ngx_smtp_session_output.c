@@ -192,7 +192,7 @@ ngx_smtp_session_flush_kept(ngx_smtp_session_t *s)
     }
 
     if (!wev->timer_set) {
-        ngx_add_timer(wev, ngx_smtp_session_conf(s)->send_timeout);
+        ngx_add_timer(wev, s->conf->send_timeout);
     }
 
     return NGX_AGAIN;
@@ -215,7 +215,7 @@ ngx_smtp_session_output_keep(ngx_smtp_session_t *s, u_char *pos, u_char *last)
     out->last = ngx_cpymem(out->kept, pos, last - pos);
 
     ngx_add_timer(s->connection->write,
-                  ngx_smtp_session_conf(s)->send_timeout);
+                  s->conf->send_timeout);
 
     return NGX_AGAIN;
 }
