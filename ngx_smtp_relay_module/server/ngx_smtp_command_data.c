@@ -242,9 +242,7 @@ ngx_smtp_session_drop(ngx_smtp_session_t *s, u_char **pos, u_char *last)
     s->state = NGX_SMTP_STATE_COMMAND;
     ngx_smtp_session_reply(s, s->chunk_reply, NULL);
 
-    if (s->connection->read->timer_set) {
-        ngx_del_timer(s->connection->read);
-    }
+    s->timed = 0;
 
     return NGX_OK;
 }
@@ -430,9 +428,7 @@ ngx_smtp_session_data_answered(ngx_smtp_session_t *s)
 static ngx_int_t
 ngx_smtp_session_ended(ngx_smtp_session_t *s)
 {
-    if (s->connection->read->timer_set) {
-        ngx_del_timer(s->connection->read);
-    }
+    s->timed = 0;
 
     if (s->state == NGX_SMTP_STATE_CHUNK && !s->receive->last) {
         return ngx_smtp_session_chunk_ended(s);

@@ -47,6 +47,7 @@ static void ngx_smtp_session_turn(void *data);
 static void ngx_smtp_session_answer_awaited(ngx_smtp_session_t *s);
 static void ngx_smtp_session_wait(ngx_smtp_session_t *s);
 static void ngx_smtp_session_set_timer(ngx_smtp_session_t *s);
+static ngx_uint_t ngx_smtp_session_overdue(ngx_smtp_session_t *s);
 static void ngx_smtp_session_starttls(ngx_smtp_session_t *s);
 static void ngx_smtp_session_abandon(ngx_smtp_session_t *s, ngx_uint_t id);
 static void ngx_smtp_session_cleanup(void *data);
@@ -278,6 +279,10 @@ ngx_smtp_session_read(ngx_event_t *rev)
     if (rev->timedout) {
         rev->timedout = 0;
 
+        if (!ngx_smtp_session_overdue(s)) {
+            return;
+        }
+
         ngx_log_error(NGX_LOG_INFO, c->log, NGX_ETIMEDOUT,
                       "client timed out");
 
@@ -502,6 +507,10 @@ ngx_smtp_session_starttls(ngx_smtp_session_t *s)
 
     st = s->stream;
 
+    /* the handshake has a time of its own */
+
+    s->timed = 0;
+
     if (s->connection->read->timer_set) {
         ngx_del_timer(s->connection->read);
     }
@@ -573,37 +582,71 @@ ngx_smtp_session_wait(ngx_smtp_session_t *s)
 }
 
 
+/*
+ * The client has until s->deadline for what is read of it now: a command as a
+ * whole, or the next piece of message data.  The timer fires then or before,
+ * and is set again if it was before, so that a command costs no change of
+ * nginx's tree of timers.
+ */
+
 static void
 ngx_smtp_session_set_timer(ngx_smtp_session_t *s)
 {
-    ngx_uint_t            data;
-    ngx_connection_t     *c;
-    ngx_smtp_srv_conf_t  *conf;
-
-    c = s->connection;
-    conf = s->conf;
+    ngx_msec_t    time;
+    ngx_uint_t    data;
+    ngx_event_t  *rev;
 
     if (s->output.kept || s->waiting) {
-
-        if (c->read->timer_set) {
-            ngx_del_timer(c->read);
-        }
-
+        s->timed = 0;
         return;
     }
+
+    rev = s->connection->read;
 
     data = (s->state == NGX_SMTP_STATE_DATA
             || s->state == NGX_SMTP_STATE_CHUNK);
 
     /* a chunk that is dropped has no rate: all of it has one time */
 
-    if (data && !(s->state == NGX_SMTP_STATE_CHUNK && s->chunk_reply)) {
-        ngx_add_timer(c->read, conf->data_timeout);
-
-    } else if (!c->read->timer_set) {
-        ngx_add_timer(c->read, data ? conf->data_timeout
-                                    : conf->client_timeout);
+    if (s->timed
+        && (!data || (s->state == NGX_SMTP_STATE_CHUNK && s->chunk_reply)))
+    {
+        return;
     }
+
+    time = data ? s->conf->data_timeout : s->conf->client_timeout;
+
+    s->timed = 1;
+    s->deadline = ngx_current_msec + time;
+
+    if (!rev->timer_set
+        || (ngx_msec_int_t) (rev->timer.key - s->deadline) > 0)
+    {
+        ngx_add_timer(rev, time);
+    }
+}
+
+
+/* The timer has fired: 1 if the client's time is over. */
+
+static ngx_uint_t
+ngx_smtp_session_overdue(ngx_smtp_session_t *s)
+{
+    ngx_msec_int_t  left;
+
+    if (!s->timed) {
+        return 0;
+    }
+
+    left = s->deadline - ngx_current_msec;
+
+    if (left <= 0) {
+        return 1;
+    }
+
+    ngx_add_timer(s->connection->read, left);
+
+    return 0;
 }
 
 

@@ -141,6 +141,8 @@ struct ngx_smtp_session_s {
     ngx_smtp_sink_t          *asked;      /* for the recipient */
     ngx_int_t                 login_rc;   /* of the login that has ended */
 
+    ngx_msec_t                deadline;   /* for what is read, see timed */
+
     ngx_uint_t                errors;
     ngx_uint_t                deferred;   /* RCPTs of this transaction that
                                              got a 4xx */
@@ -151,6 +153,8 @@ struct ngx_smtp_session_s {
     unsigned                  waiting:1;      /* for an answer: no reading */
     unsigned                  answered:1;     /* it came: see awaited */
     unsigned                  verifying:2;    /* NGX_SMTP_VERIFY_* */
+    unsigned                  timed:1;        /* deadline counts; cleared when
+                                                 what was read is complete */
     unsigned                  quit:1;         /* close when flushed */
     unsigned                  starttls:1;     /* handshake when flushed */
 };

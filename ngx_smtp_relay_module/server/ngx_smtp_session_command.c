@@ -113,9 +113,7 @@ ngx_smtp_session_line(ngx_smtp_session_t *s)
 
     /* each command has its own time; one that drips in does not prolong it */
 
-    if (s->connection->read->timer_set) {
-        ngx_del_timer(s->connection->read);
-    }
+    s->timed = 0;
 
     if (rc == NGX_SMTP_LINE_TOO_LONG) {
         return ngx_smtp_session_bad_line(s, auth
