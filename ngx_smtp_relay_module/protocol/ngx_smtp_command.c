@@ -144,13 +144,21 @@ ngx_smtp_command_parse(ngx_str_t *line, ngx_smtp_command_t *cmd)
 static ngx_uint_t
 ngx_smtp_verb_find(ngx_str_t *name)
 {
+    u_char                  ch;
     ngx_uint_t              i;
     const ngx_smtp_verb_t  *v;
+
+    if (name->len == 0) {
+        return NGX_SMTP_VERB_UNKNOWN;
+    }
+
+    ch = ngx_toupper(name->data[0]);
 
     for (i = NGX_SMTP_VERB_UNKNOWN + 1; i < NGX_SMTP_VERB_LAST; i++) {
         v = &ngx_smtp_verbs[i];
 
-        if (v->name.len == name->len
+        if (v->name.data[0] == ch
+            && v->name.len == name->len
             && ngx_strncasecmp(v->name.data, name->data, name->len) == 0)
         {
             return i;

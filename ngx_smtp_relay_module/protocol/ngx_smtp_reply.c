@@ -20,6 +20,9 @@
 #define NGX_SMTP_REPLY_ROOM_MIN  16
 
 
+static u_char *ngx_smtp_reply_code(u_char *p, ngx_uint_t code, u_char ch);
+static u_char *ngx_smtp_reply_copy(u_char *p, u_char *last,
+    const ngx_str_t *s);
 static u_char *ngx_smtp_reply_text(u_char *p, u_char *last, ngx_str_t *text);
 
 
@@ -162,13 +165,17 @@ ngx_smtp_reply_write(u_char *p, u_char *last, ngx_uint_t id, ngx_str_t *detail)
 
     end = p + ngx_min(last - p, NGX_SMTP_REPLY_LINE_MAX) - 2;
 
-    p = ngx_slprintf(p, end, "%03ui ", rp->code);
+    p = ngx_smtp_reply_code(p, rp->code, ' ');
 
     if (rp->enhanced.len) {
-        p = ngx_slprintf(p, end, "%V ", &rp->enhanced);
+        p = ngx_smtp_reply_copy(p, end, &rp->enhanced);
+
+        if (p < end) {
+            *p++ = ' ';
+        }
     }
 
-    p = ngx_slprintf(p, end, "%V", &rp->text);
+    p = ngx_smtp_reply_copy(p, end, &rp->text);
 
     if (detail && detail->len) {
 
@@ -198,7 +205,7 @@ ngx_smtp_reply_line(u_char *p, u_char *last, ngx_uint_t code,
 
     end = p + ngx_min(last - p, NGX_SMTP_REPLY_LINE_MAX) - 2;
 
-    p = ngx_slprintf(p, end, "%03ui%c", code, more ? '-' : ' ');
+    p = ngx_smtp_reply_code(p, code, more ? '-' : ' ');
 
     if (enhanced && enhanced->len) {
         p = ngx_smtp_reply_text(p, end, enhanced);
@@ -216,6 +223,27 @@ ngx_smtp_reply_line(u_char *p, u_char *last, ngx_uint_t code,
     *p++ = LF;
 
     return p;
+}
+
+
+/* there is room for it: NGX_SMTP_REPLY_ROOM_MIN */
+
+static u_char *
+ngx_smtp_reply_code(u_char *p, ngx_uint_t code, u_char ch)
+{
+    *p++ = (u_char) ('0' + code / 100 % 10);
+    *p++ = (u_char) ('0' + code / 10 % 10);
+    *p++ = (u_char) ('0' + code % 10);
+    *p++ = ch;
+
+    return p;
+}
+
+
+static u_char *
+ngx_smtp_reply_copy(u_char *p, u_char *last, const ngx_str_t *s)
+{
+    return ngx_cpymem(p, s->data, ngx_min(s->len, (size_t) (last - p)));
 }
 
 
