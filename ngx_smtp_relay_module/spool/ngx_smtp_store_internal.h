@@ -344,6 +344,7 @@ typedef struct {
 typedef enum {
     ngx_smtp_renew_phase_snapshot = 0,  /* the loop copies, in slices */
     ngx_smtp_renew_phase_steps,         /* a thread writes */
+    ngx_smtp_renew_phase_check,         /* the loop looks if all is there */
     ngx_smtp_renew_phase_ready,         /* to be committed, by a thread */
     ngx_smtp_renew_phase_move           /* the loop moves the messages */
 } ngx_smtp_renew_phase_e;
@@ -355,8 +356,9 @@ typedef struct {
     ngx_smtp_snapshot_t      snapshot;
     ngx_smtp_segment_t      *segment;
     ngx_smtp_renew_phase_e   phase;
-    ngx_smtp_watch_t         next;      /* message to be copied, or moved */
-    ngx_uint_t               cursor;    /* of the move */
+    ngx_smtp_watch_t         next;      /* message to be copied, looked for,
+                                           or moved */
+    ngx_uint_t               cursor;    /* in the snapshot: of these */
     uint32_t                 moved;     /* up to this number */
     ngx_smtp_data_t         *data;      /* of a compaction: the new file's,
                                            then the old one's */
@@ -463,6 +465,7 @@ struct ngx_smtp_store_s {
     unsigned                 log_failed:1;
     unsigned                 look_failed:1;
     unsigned                 renew_failed:1;
+    unsigned                 renew_missed:1;    /* told of a bug */
     unsigned                 stat:1;
     unsigned                 look:1;
     unsigned                 leaving:1;

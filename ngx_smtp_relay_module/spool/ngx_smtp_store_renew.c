@@ -10,13 +10,15 @@
  * give back the space of messages that ended.  One segment at a time, after
  * everything else there is to do.
  *
- *     SNAPSHOT -> STEPS -> READY -> MOVE
- *     (slices)   (thread) (thread)  (slices)
+ *     SNAPSHOT -> STEPS -> CHECK -> READY -> MOVE
+ *     (slices)   (thread) (slices) (thread)  (slices)
  *
  * The segment belongs to the writer as ever until READY; the commit then has
- * it for itself.  MOVE gives the messages their places in the new data, in the
- * order of their numbers: readers of those behind "moved" still get the old
- * file.  It is closed when its last reader is.
+ * it for itself.  CHECK looks whether the new files have all that lives: what
+ * is not in them would be gone with the old ones.  MOVE gives the messages
+ * their places in the new data, in the order of their numbers: readers of
+ * those behind "moved" still get the old file.  It is closed when its last
+ * reader is.
  *
  * What is gained must be worth it: three quarters of the data are dead, and at
  * least a megabyte of it; a log is shortened when events take twice as much as
@@ -47,9 +49,23 @@ static ngx_smtp_renew_e ngx_smtp_renew_want(ngx_smtp_segment_t *seg);
 static ngx_int_t ngx_smtp_renew_create(ngx_smtp_segment_t *seg,
     ngx_smtp_renew_e what);
 static ngx_uint_t ngx_smtp_renew_doomed(ngx_smtp_renewal_t *r);
-static ngx_uint_t ngx_smtp_renew_snapshot(ngx_smtp_renewal_t *r);
-static ngx_uint_t ngx_smtp_renew_move(ngx_smtp_renewal_t *r);
 static void ngx_smtp_renew_watch(ngx_smtp_renewal_t *r);
+static ngx_int_t ngx_smtp_renew_walk(ngx_smtp_renewal_t *r,
+    ngx_int_t (*one)(ngx_smtp_renewal_t *r, ngx_smtp_message_t *m));
+static ngx_smtp_summary_t *ngx_smtp_renew_summary(ngx_smtp_renewal_t *r,
+    ngx_smtp_message_t *m);
+static ngx_uint_t ngx_smtp_renew_snapshot(ngx_smtp_renewal_t *r);
+static ngx_int_t ngx_smtp_renew_snapshot_one(ngx_smtp_renewal_t *r,
+    ngx_smtp_message_t *m);
+static ngx_uint_t ngx_smtp_renew_check(ngx_smtp_renewal_t *r);
+static ngx_int_t ngx_smtp_renew_check_one(ngx_smtp_renewal_t *r,
+    ngx_smtp_message_t *m);
+static void ngx_smtp_renew_check_last(ngx_smtp_renewal_t *r);
+static void ngx_smtp_renew_missing(ngx_smtp_renewal_t *r,
+    ngx_smtp_message_t *m);
+static ngx_uint_t ngx_smtp_renew_move(ngx_smtp_renewal_t *r);
+static ngx_int_t ngx_smtp_renew_move_one(ngx_smtp_renewal_t *r,
+    ngx_smtp_message_t *m);
 static void ngx_smtp_renew_committed(ngx_smtp_renewal_t *r, ngx_int_t rc);
 static void ngx_smtp_renew_failed(ngx_smtp_renewal_t *r);
 static void ngx_smtp_renew_free(ngx_smtp_renewal_t *r);
@@ -239,6 +255,7 @@ ngx_smtp_renew_watch(ngx_smtp_renewal_t *r)
     seg = r->segment;
     q = ngx_queue_head(&seg->messages);
 
+    r->cursor = 0;
     r->next.step = 1;
     r->next.message = NULL;
 
@@ -258,18 +275,30 @@ ngx_smtp_renew_slice(ngx_smtp_store_t *store)
 
     r = store->renewal;
 
-    if (r == NULL
-        || (r->phase != ngx_smtp_renew_phase_snapshot
-            && r->phase != ngx_smtp_renew_phase_move))
-    {
+    if (r == NULL) {
         return 0;
     }
 
     start = ngx_smtp_store_clock();
 
     do {
-        more = (r->phase == ngx_smtp_renew_phase_snapshot)
-               ? ngx_smtp_renew_snapshot(r) : ngx_smtp_renew_move(r);
+        switch (r->phase) {
+
+        case ngx_smtp_renew_phase_snapshot:
+            more = ngx_smtp_renew_snapshot(r);
+            break;
+
+        case ngx_smtp_renew_phase_check:
+            more = ngx_smtp_renew_check(r);
+            break;
+
+        case ngx_smtp_renew_phase_move:
+            more = ngx_smtp_renew_move(r);
+            break;
+
+        default:
+            return 0;
+        }
 
     } while (more
              && ngx_smtp_store_clock() - start < NGX_SMTP_STORE_SLICE);
@@ -282,14 +311,67 @@ ngx_smtp_renew_slice(ngx_smtp_store_t *store)
 }
 
 
-/* Returns 1 when there is more. */
+/* Some messages more.  NGX_AGAIN; NGX_OK: all; NGX_ERROR: one() said so. */
+
+static ngx_int_t
+ngx_smtp_renew_walk(ngx_smtp_renewal_t *r,
+    ngx_int_t (*one)(ngx_smtp_renewal_t *r, ngx_smtp_message_t *m))
+{
+    ngx_uint_t           i;
+    ngx_queue_t         *q;
+    ngx_smtp_message_t  *m;
+
+    for (i = 0; i < NGX_SMTP_SLICE_STEP && r->next.message; i++) {
+        m = r->next.message;
+
+        if (one(r, m) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        q = ngx_queue_next(&m->link);
+
+        r->next.message = (q == ngx_queue_sentinel(&r->segment->messages))
+                          ? NULL : ngx_queue_data(q, ngx_smtp_message_t, link);
+    }
+
+    if (r->next.message) {
+        return NGX_AGAIN;
+    }
+
+    ngx_smtp_message_unwatch(&r->next);
+
+    return NGX_OK;
+}
+
+
+/*
+ * Those that are asked for come in the order of their numbers; what is in no
+ * message any more has ended.  NULL: it is not there.
+ */
+static ngx_smtp_summary_t *
+ngx_smtp_renew_summary(ngx_smtp_renewal_t *r, ngx_smtp_message_t *m)
+{
+    ngx_uint_t           n;
+    ngx_smtp_summary_t  *s;
+
+    n = r->snapshot.n;
+    s = r->snapshot.summaries;
+
+    while (r->cursor < n && s[r->cursor].number < m->number) {
+        r->cursor++;
+    }
+
+    return (r->cursor < n && s[r->cursor].number == m->number)
+           ? &s[r->cursor] : NULL;
+}
+
+
+/* Returns 1 when there is more, as those below. */
 
 static ngx_uint_t
 ngx_smtp_renew_snapshot(ngx_smtp_renewal_t *r)
 {
-    ngx_uint_t            i;
-    ngx_queue_t          *q;
-    ngx_smtp_message_t   *m;
+    ngx_int_t             rc;
     ngx_smtp_segment_t   *seg;
     ngx_smtp_snapshot_t  *snap;
 
@@ -301,32 +383,19 @@ ngx_smtp_renew_snapshot(ngx_smtp_renewal_t *r)
         return 0;
     }
 
-    for (i = 0; i < NGX_SMTP_SLICE_STEP && r->next.message; i++) {
-        m = r->next.message;
+    rc = ngx_smtp_renew_walk(r, ngx_smtp_renew_snapshot_one);
 
-        /* the order of numbers is how their places are found again */
+    if (rc == NGX_ERROR) {
+        seg->renew_at = ngx_current_msec + NGX_SMTP_STORE_RENEW_RETRY;
+        seg->retry_at = ngx_current_msec + NGX_SMTP_STORE_RETRY;
 
-        if ((snap->n && snap->summaries[snap->n - 1].number >= m->number)
-            || ngx_smtp_snapshot_add(snap, m, seg->store->queues) != NGX_OK)
-        {
-            seg->renew_at = ngx_current_msec + NGX_SMTP_STORE_RENEW_RETRY;
-            seg->retry_at = ngx_current_msec + NGX_SMTP_STORE_RETRY;
-
-            ngx_smtp_renew_free(r);
-            return 0;
-        }
-
-        q = ngx_queue_next(&m->link);
-
-        r->next.message = (q == ngx_queue_sentinel(&seg->messages))
-                          ? NULL : ngx_queue_data(q, ngx_smtp_message_t, link);
+        ngx_smtp_renew_free(r);
+        return 0;
     }
 
-    if (r->next.message) {
+    if (rc == NGX_AGAIN) {
         return 1;
     }
-
-    ngx_smtp_message_unwatch(&r->next);
 
     ngx_smtp_snapshot_content(snap, &r->rewrite.content, seg->next_number,
                               ngx_time());
@@ -341,6 +410,144 @@ ngx_smtp_renew_snapshot(ngx_smtp_renewal_t *r)
     r->phase = ngx_smtp_renew_phase_steps;
 
     return 0;
+}
+
+
+static ngx_int_t
+ngx_smtp_renew_snapshot_one(ngx_smtp_renewal_t *r, ngx_smtp_message_t *m)
+{
+    ngx_smtp_snapshot_t  *snap;
+
+    snap = &r->snapshot;
+
+    /* the order of numbers is how their places are found again */
+
+    if (snap->n && snap->summaries[snap->n - 1].number >= m->number) {
+        return NGX_ERROR;
+    }
+
+    return ngx_smtp_snapshot_add(snap, m, r->segment->store->queues);
+}
+
+
+static ngx_uint_t
+ngx_smtp_renew_check(ngx_smtp_renewal_t *r)
+{
+    ngx_int_t  rc;
+
+    /* a thread gives it up */
+
+    if (ngx_smtp_renew_doomed(r)) {
+        return 0;
+    }
+
+    rc = ngx_smtp_renew_walk(r, ngx_smtp_renew_check_one);
+
+    if (rc == NGX_OK) {
+        r->phase = ngx_smtp_renew_phase_ready;
+    }
+
+    return rc == NGX_AGAIN;
+}
+
+
+static ngx_int_t
+ngx_smtp_renew_check_one(ngx_smtp_renewal_t *r, ngx_smtp_message_t *m)
+{
+    if (ngx_smtp_renew_summary(r, m) == NULL) {
+        ngx_smtp_renew_missing(r, m);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+/* What came in since is behind all that was looked for. */
+
+static void
+ngx_smtp_renew_check_last(ngx_smtp_renewal_t *r)
+{
+    ngx_queue_t          *q;
+    ngx_smtp_message_t   *m;
+    ngx_smtp_snapshot_t  *snap;
+
+    snap = &r->snapshot;
+    q = ngx_queue_last(&r->segment->messages);
+
+    if (q == ngx_queue_sentinel(&r->segment->messages)) {
+        return;
+    }
+
+    m = ngx_queue_data(q, ngx_smtp_message_t, link);
+
+    if (snap->n == 0 || m->number > snap->summaries[snap->n - 1].number) {
+        ngx_smtp_renew_missing(r, m);
+    }
+}
+
+
+/* It would be lost with the old files: they stay. */
+
+static void
+ngx_smtp_renew_missing(ngx_smtp_renewal_t *r, ngx_smtp_message_t *m)
+{
+    u_char               id[NGX_SMTP_QUEUE_ID_LEN];
+    ngx_smtp_store_t    *store;
+    ngx_smtp_segment_t  *seg;
+
+    seg = r->segment;
+    store = seg->store;
+
+    r->failed = 1;
+
+    seg->renew_at = ngx_current_msec + NGX_SMTP_RENEW_NEVER;
+    seg->retry_at = ngx_current_msec + NGX_SMTP_STORE_RETRY;
+
+    if (store->renew_missed) {
+        return;
+    }
+
+    store->renew_missed = 1;
+
+    ngx_log_error(NGX_LOG_CRIT, store->log, 0,
+                  "spool \"%V\": message %*s is missing in the new files of "
+                  "its segment, which keeps the old ones; this is a bug, "
+                  "reload nginx to have the segment read again",
+                  &store->conf->path,
+                  (size_t) (ngx_smtp_message_id(m, id) - id), id);
+}
+
+
+static ngx_uint_t
+ngx_smtp_renew_move(ngx_smtp_renewal_t *r)
+{
+    if (ngx_smtp_renew_walk(r, ngx_smtp_renew_move_one) == NGX_AGAIN) {
+        return 1;
+    }
+
+    ngx_smtp_renew_free(r);
+
+    return 0;
+}
+
+
+/* A new place; without one it was not committed. */
+
+static ngx_int_t
+ngx_smtp_renew_move_one(ngx_smtp_renewal_t *r, ngx_smtp_message_t *m)
+{
+    ngx_smtp_summary_t  *s;
+
+    s = ngx_smtp_renew_summary(r, m);
+
+    if (s) {
+        m->offset = s->offset;
+    }
+
+    r->moved = m->number;
+
+    return NGX_OK;
 }
 
 
@@ -366,50 +573,11 @@ ngx_smtp_renew_ready(ngx_smtp_segment_t *seg)
 }
 
 
-/* The new places: what is in no summary any more has ended. */
-
-static ngx_uint_t
-ngx_smtp_renew_move(ngx_smtp_renewal_t *r)
-{
-    ngx_uint_t           i;
-    ngx_queue_t         *q;
-    ngx_smtp_message_t  *m;
-    ngx_smtp_summary_t  *s;
-
-    s = r->snapshot.summaries;
-
-    for (i = 0; i < NGX_SMTP_SLICE_STEP && r->next.message; i++) {
-        m = r->next.message;
-
-        while (r->cursor < r->snapshot.n && s[r->cursor].number < m->number) {
-            r->cursor++;
-        }
-
-        m->offset = s[r->cursor].offset;
-        r->moved = m->number;
-
-        q = ngx_queue_next(&m->link);
-
-        r->next.message = (q == ngx_queue_sentinel(&r->segment->messages))
-                          ? NULL : ngx_queue_data(q, ngx_smtp_message_t, link);
-    }
-
-    if (r->next.message) {
-        return 1;
-    }
-
-    ngx_smtp_renew_free(r);
-
-    return 0;
-}
-
-
 /* the thread's part */
 
 ngx_smtp_upkeep_e
 ngx_smtp_renew_choose(ngx_smtp_store_t *store, ngx_smtp_segment_t **seg)
 {
-    ngx_uint_t           end;
     ngx_smtp_renewal_t  *r;
 
     r = store->renewal;
@@ -422,10 +590,15 @@ ngx_smtp_renew_choose(ngx_smtp_store_t *store, ngx_smtp_segment_t **seg)
 
     *seg = r->segment;
 
-    end = (r->phase == ngx_smtp_renew_phase_ready || ngx_smtp_renew_doomed(r));
+    if (!ngx_smtp_renew_doomed(r)) {
 
-    if (!end) {
-        return ngx_smtp_upkeep_rewrite;
+        if (r->phase == ngx_smtp_renew_phase_check) {
+            return ngx_smtp_upkeep_none;
+        }
+
+        if (r->phase == ngx_smtp_renew_phase_steps) {
+            return ngx_smtp_upkeep_rewrite;
+        }
     }
 
     /* a commit needs the segment for itself */
@@ -442,7 +615,15 @@ ngx_smtp_renew_prepare(ngx_smtp_upkeep_t *u)
     r = u->store->renewal;
 
     u->renewal = r;
-    u->give_up = (u->op == ngx_smtp_upkeep_commit && ngx_smtp_renew_doomed(r));
+
+    if (u->op == ngx_smtp_upkeep_commit) {
+
+        if (!ngx_smtp_renew_doomed(r)) {
+            ngx_smtp_renew_check_last(r);
+        }
+
+        u->give_up = ngx_smtp_renew_doomed(r);
+    }
 
     /* while the writer has the log its end is not known: the last one does */
 
@@ -480,7 +661,10 @@ ngx_smtp_renew_done(ngx_smtp_upkeep_t *u)
     if (u->op == ngx_smtp_upkeep_rewrite) {
 
         if (u->rc == NGX_OK) {
-            r->phase = ngx_smtp_renew_phase_ready;
+            r->phase = ngx_smtp_renew_phase_check;
+
+            ngx_smtp_renew_watch(r);
+            ngx_smtp_store_slice(u->store);
 
         } else if (u->rc != NGX_AGAIN) {
             r->failed = 1;

@@ -168,8 +168,9 @@ env_fstatvfs(int fd, struct statvfs *st)
 int
 env_setup(void **state)
 {
-    ngx_str_t  path;
-    u_char     err[NGX_MAX_CONF_ERRSTR];
+    u_char       err[NGX_MAX_CONF_ERRSTR];
+    ngx_str_t    path;
+    const char  *base;
 
     if (!env_sys_saved) {
         env_sys = ngx_smtp_sys;
@@ -189,7 +190,10 @@ env_setup(void **state)
     env_free = -1;
     env_inodes = -1;
 
-    strcpy(env_path, "/tmp/smtp-store-test.XXXXXX");
+    base = getenv("TMPDIR");
+
+    snprintf(env_path, sizeof(env_path), "%.30s/smtp-store-test.XXXXXX",
+             base ? base : "/tmp");
 
     if (mkdtemp(env_path) == NULL) {
         return -1;
