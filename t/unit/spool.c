@@ -29,9 +29,6 @@ static int test_unlink(const char *path, const struct stat *st, int type,
 static void test_die(const char *what);
 static int test_nosync(int fd);
 static ngx_uint_t test_hit(const char *name, ngx_uint_t writes);
-static void test_summaries(ngx_smtp_recovery_t *r,
-    ngx_smtp_summary_t **summaries, ngx_uint_t *n,
-    ngx_smtp_event_t **reports, ngx_uint_t *nreports);
 
 
 test_fault_t           test_fault;
@@ -662,9 +659,8 @@ test_recover(ngx_smtp_spool_t *spool, ngx_smtp_segment_file_t *f,
 }
 
 
-static void
-test_summaries(ngx_smtp_recovery_t *r, ngx_smtp_summary_t **summaries,
-    ngx_uint_t *n, ngx_smtp_event_t **reports, ngx_uint_t *nreports)
+void
+test_say(ngx_smtp_recovery_t *r, time_t now, ngx_smtp_seal_content_t *c)
 {
     ngx_uint_t                    i;
     ngx_smtp_event_t             *e;
@@ -672,11 +668,13 @@ test_summaries(ngx_smtp_recovery_t *r, ngx_smtp_summary_t **summaries,
     ngx_smtp_recovered_t         *m;
     ngx_smtp_recovered_report_t  *p;
 
-    *n = 0;
-    *nreports = 0;
+    memset(c, 0, sizeof(ngx_smtp_seal_content_t));
 
-    *summaries = calloc(r->nmessages + 1, sizeof(ngx_smtp_summary_t));
-    *reports = calloc(8 * (r->nmessages + 1), sizeof(ngx_smtp_event_t));
+    c->next_number = r->next_number;
+    c->now = now;
+    c->earliest = r->earliest;
+    c->summaries = calloc(r->nmessages + 1, sizeof(ngx_smtp_summary_t));
+    c->reports = calloc(8 * (r->nmessages + 1), sizeof(ngx_smtp_event_t));
 
     for (i = 0; i < r->nmessages; i++) {
         m = &r->messages[i];
@@ -685,7 +683,7 @@ test_summaries(ngx_smtp_recovery_t *r, ngx_smtp_summary_t **summaries,
             continue;
         }
 
-        s = &(*summaries)[(*n)++];
+        s = &c->summaries[c->n++];
         s->number = m->number;
         s->head_size = m->head_size;
         s->nrcpts = m->nrcpts;
@@ -704,7 +702,7 @@ test_summaries(ngx_smtp_recovery_t *r, ngx_smtp_summary_t **summaries,
         s->delay_told = m->delay_told;
 
         for (p = m->reports; p; p = p->next) {
-            e = &(*reports)[(*nreports)++];
+            e = &c->reports[c->nreports++];
             e->type = NGX_SMTP_LOG_REPORT;
             e->number = m->number;
             e->time = p->created;
@@ -720,20 +718,25 @@ test_summaries(ngx_smtp_recovery_t *r, ngx_smtp_summary_t **summaries,
 }
 
 
+void
+test_said(ngx_smtp_seal_content_t *c)
+{
+    free(c->summaries);
+    free(c->reports);
+}
+
+
 ngx_int_t
 test_seal(ngx_smtp_segment_file_t *f, ngx_smtp_recovery_t *r, time_t now)
 {
-    ngx_int_t            rc;
-    ngx_uint_t           n, nreports;
-    ngx_smtp_event_t    *reports;
-    ngx_smtp_summary_t  *summaries;
+    ngx_int_t                rc;
+    ngx_smtp_seal_content_t  c;
 
-    test_summaries(r, &summaries, &n, &reports, &nreports);
+    test_say(r, now, &c);
 
-    rc = ngx_smtp_segment_seal(f, summaries, n, reports, nreports,
-                               r->next_number, now, r->earliest);
-    free(summaries);
-    free(reports);
+    rc = ngx_smtp_segment_seal(f, c.summaries, c.n, c.reports, c.nreports,
+                               c.next_number, now, c.earliest);
+    test_said(&c);
 
     return rc;
 }
@@ -743,17 +746,14 @@ ngx_int_t
 test_relog(ngx_smtp_spool_t *spool, ngx_smtp_segment_file_t *f,
     ngx_smtp_recovery_t *r, time_t now)
 {
-    ngx_int_t            rc;
-    ngx_uint_t           n, nreports;
-    ngx_smtp_event_t    *reports;
-    ngx_smtp_summary_t  *summaries;
+    ngx_int_t                rc;
+    ngx_smtp_seal_content_t  c;
 
-    test_summaries(r, &summaries, &n, &reports, &nreports);
+    test_say(r, now, &c);
 
-    rc = ngx_smtp_segment_relog(spool, f, summaries, n, reports, nreports,
-                                r->next_number, now);
-    free(summaries);
-    free(reports);
+    rc = ngx_smtp_segment_relog(spool, f, c.summaries, c.n, c.reports,
+                                c.nreports, c.next_number, now);
+    test_said(&c);
 
     return rc;
 }

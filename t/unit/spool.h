@@ -21,6 +21,7 @@
 #include "shim.h"
 #include "ngx_smtp_segment.h"
 #include "ngx_smtp_recovery.h"
+#include "ngx_smtp_rewrite.h"
 
 
 #define TEST_NOW        1700000000
@@ -105,6 +106,10 @@ ngx_int_t test_log_failed(ngx_smtp_segment_file_t *f, uint32_t number,
 ngx_smtp_recovery_t *test_recover(ngx_smtp_spool_t *spool,
     ngx_smtp_segment_file_t *f, const ngx_smtp_segment_id_t *id,
     ngx_int_t *rc);
+
+/* what a seal says of what was recovered; freed by test_said() */
+void test_say(ngx_smtp_recovery_t *r, time_t now, ngx_smtp_seal_content_t *c);
+void test_said(ngx_smtp_seal_content_t *c);
 
 /* seals what was recovered, as an adopter does */
 ngx_int_t test_seal(ngx_smtp_segment_file_t *f, ngx_smtp_recovery_t *r,

@@ -34,7 +34,6 @@
 
 #include "spool.h"
 #include "ngx_smtp_crc32c.h"
-#include "ngx_smtp_rewrite.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,7 +81,6 @@ static void test_large(ngx_smtp_segment_file_t *f);
 static ngx_uint_t test_rewrite(ngx_uint_t data, ngx_uint_t second);
 static void test_meanwhile(ngx_smtp_segment_file_t *f, ngx_uint_t step,
     ngx_uint_t second);
-static void test_say(ngx_smtp_rewrite_t *rw, ngx_smtp_recovery_t *r);
 static void test_life(test_kind_t *kind);
 static void test_run(test_kind_t *kind, test_fault_e what, ngx_uint_t at,
     int err, ngx_uint_t half);
@@ -201,64 +199,6 @@ test_youth(void)
 }
 
 
-static void
-test_say(ngx_smtp_rewrite_t *rw, ngx_smtp_recovery_t *r)
-{
-    ngx_uint_t                    i;
-    ngx_smtp_event_t             *e;
-    ngx_smtp_summary_t           *s;
-    ngx_smtp_recovered_t         *m;
-    ngx_smtp_recovered_report_t  *p;
-
-    rw->content.next_number = r->next_number;
-    rw->content.now = TEST_NOW;
-    rw->content.earliest = r->earliest;
-    rw->content.summaries = calloc(r->nmessages + 1,
-                                   sizeof(ngx_smtp_summary_t));
-    rw->content.reports = calloc(4 * (r->nmessages + 1),
-                                 sizeof(ngx_smtp_event_t));
-
-    for (i = 0; i < r->nmessages; i++) {
-        m = &r->messages[i];
-
-        if (m->done) {
-            continue;
-        }
-
-        s = &rw->content.summaries[rw->content.n++];
-
-        s->number = m->number;
-        s->head_size = m->head_size;
-        s->nrcpts = m->nrcpts;
-        s->attempts = m->attempts;
-        s->reports = m->nreports;
-        s->offset = m->offset;
-        s->size = m->size;
-        s->received = m->received;
-        s->due_at = m->due_at;
-        s->queue = r->queues[m->queue];
-        s->final = m->final;
-        s->final_word = m->final_word;
-        s->hold = m->hold;
-        s->large = m->large;
-
-        for (p = m->reports; p; p = p->next) {
-            e = &rw->content.reports[rw->content.nreports++];
-
-            e->type = NGX_SMTP_LOG_REPORT;
-            e->number = m->number;
-            e->time = p->created;
-            e->until = p->due_at;
-            e->report = p->number;
-            e->kind = p->kind;
-            e->peer = p->peer;
-            e->results = p->results;
-            e->nresults = p->nresults;
-        }
-    }
-}
-
-
 /* what happens between two steps goes to the old log */
 
 static void
@@ -316,7 +256,7 @@ test_rewrite(ngx_uint_t data, ngx_uint_t second)
     old = f.header.generation;
 
     ngx_smtp_rewrite_start(&rw, &spool, &f, data);
-    test_say(&rw, r);
+    test_say(r, TEST_NOW, &rw.content);
 
     step = 0;
 
@@ -347,8 +287,7 @@ test_rewrite(ngx_uint_t data, ngx_uint_t second)
         (void) ngx_smtp_sys.close(rw.old_data);
     }
 
-    free(rw.content.summaries);
-    free(rw.content.reports);
+    test_said(&rw.content);
     ngx_smtp_recovery_free(r);
 
     /* life goes on, in one file or the other */
@@ -732,7 +671,7 @@ test_many_steps(void **state)
     before = st.st_size;
 
     ngx_smtp_rewrite_start(&rw, &spool, &f, 1);
-    test_say(&rw, r);
+    test_say(r, TEST_NOW, &rw.content);
 
     for (steps = 0; /* void */ ; steps++) {
 
@@ -765,8 +704,7 @@ test_many_steps(void **state)
     ngx_smtp_rewrite_end(&rw);
 
     (void) ngx_smtp_sys.close(rw.old_data);
-    free(rw.content.summaries);
-    free(rw.content.reports);
+    test_said(&rw.content);
     ngx_smtp_recovery_free(r);
 
     ngx_smtp_segment_close(&spool, &f);
@@ -779,7 +717,7 @@ test_many_steps(void **state)
     assert_int_equal(r->nlive, TEST_BULK / 10);
 
     ngx_smtp_rewrite_start(&rw, &spool, &f, 1);
-    test_say(&rw, r);
+    test_say(r, TEST_NOW, &rw.content);
 
     do {
         rc = ngx_smtp_rewrite_step(&rw);
@@ -790,8 +728,7 @@ test_many_steps(void **state)
     ngx_smtp_rewrite_end(&rw);
 
     (void) ngx_smtp_sys.close(rw.old_data);
-    free(rw.content.summaries);
-    free(rw.content.reports);
+    test_said(&rw.content);
     ngx_smtp_recovery_free(r);
 
     assert_int_equal(fstat(f.data, &st), 0);
@@ -854,7 +791,7 @@ test_damaged(void **state)
         assert_int_equal(pwrite(f.data, &c, 1, offset + 10), 1);
 
         ngx_smtp_rewrite_start(&rw, &spool, &f, 1);
-        test_say(&rw, r);
+        test_say(r, TEST_NOW, &rw.content);
 
         do {
             rc = ngx_smtp_rewrite_step(&rw);
@@ -865,8 +802,7 @@ test_damaged(void **state)
 
         ngx_smtp_rewrite_end(&rw);
 
-        free(rw.content.summaries);
-        free(rw.content.reports);
+        test_said(&rw.content);
 
         assert_int_equal(f.header.generation, 1);
         assert_int_equal(test_spool_files("", ".log"), 1);
