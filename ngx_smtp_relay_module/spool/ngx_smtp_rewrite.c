@@ -44,6 +44,8 @@ static ngx_int_t ngx_smtp_rewrite_read(ngx_smtp_rewrite_t *rw, size_t used,
 static ngx_int_t ngx_smtp_rewrite_batch(ngx_smtp_rewrite_t *rw,
     ngx_uint_t messages, size_t size);
 static ngx_int_t ngx_smtp_rewrite_log(ngx_smtp_rewrite_t *rw);
+static ngx_int_t ngx_smtp_rewrite_unlink_log(ngx_smtp_rewrite_t *rw,
+    uint32_t generation);
 static ngx_int_t ngx_smtp_rewrite_log_tmp(ngx_smtp_rewrite_t *rw);
 static ngx_int_t ngx_smtp_rewrite_history(ngx_smtp_rewrite_t *rw);
 static size_t ngx_smtp_rewrite_events(ngx_smtp_rewrite_t *rw, size_t size);
@@ -130,6 +132,19 @@ ngx_smtp_rewrite_data(ngx_smtp_rewrite_t *rw)
     char           name[NGX_SMTP_FILE_NAME];
     u_char         header[NGX_SMTP_FILE_HEADER];
     struct iovec   iov;
+
+    /*
+     * The log before this one, if it could not be unlinked: there is one place
+     * to remember such a log, and soon there is another one.
+     */
+
+    if (rw->file->stale) {
+        if (ngx_smtp_rewrite_unlink_log(rw, rw->file->stale) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        rw->file->stale = 0;
+    }
 
     ngx_smtp_rewrite_tmp_name(rw, name);
 
@@ -320,7 +335,6 @@ ngx_smtp_rewrite_batch(ngx_smtp_rewrite_t *rw, ngx_uint_t messages,
 static ngx_int_t
 ngx_smtp_rewrite_log(ngx_smtp_rewrite_t *rw)
 {
-    char                      name[NGX_SMTP_FILE_NAME];
     ngx_int_t                 rc;
     ngx_smtp_segment_file_t  *next;
 
@@ -333,15 +347,12 @@ ngx_smtp_rewrite_log(ngx_smtp_rewrite_t *rw)
 
         /* one that an earlier compaction left: the segment is ours */
 
-        ngx_smtp_log_name(name, &next->header.id, next->header.generation);
-
         rw->made |= 2;
 
-        if (ngx_smtp_sys.unlinkat(rw->spool->dir, name, 0) == -1
-            && ngx_errno != NGX_ENOENT)
-        {
-            (void) ngx_smtp_fault_set(&rw->fault, "unlink() of old log");
-            return NGX_ERROR;
+        rc = ngx_smtp_rewrite_unlink_log(rw, next->header.generation);
+
+        if (rc != NGX_OK) {
+            return rc;
         }
 
         rc = ngx_smtp_segment_log_create(rw->spool, next, rw->content.now);
@@ -357,6 +368,24 @@ ngx_smtp_rewrite_log(ngx_smtp_rewrite_t *rw)
 
     rw->part = rw->broken ? ngx_smtp_rewrite_sealing
                           : ngx_smtp_rewrite_history;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_smtp_rewrite_unlink_log(ngx_smtp_rewrite_t *rw, uint32_t generation)
+{
+    char  name[NGX_SMTP_FILE_NAME];
+
+    ngx_smtp_log_name(name, &rw->next.header.id, generation);
+
+    if (ngx_smtp_sys.unlinkat(rw->spool->dir, name, 0) == -1
+        && ngx_errno != NGX_ENOENT)
+    {
+        (void) ngx_smtp_fault_set(&rw->fault, "unlink() of old log");
+        return NGX_ERROR;
+    }
 
     return NGX_OK;
 }
