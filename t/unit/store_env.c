@@ -360,6 +360,18 @@ env_pump(void)
 }
 
 
+ngx_uint_t
+env_step(void)
+{
+    if (!ngx_queue_empty(&ngx_posted_next_events)) {
+        ngx_queue_add(&ngx_posted_events, &ngx_posted_next_events);
+        ngx_queue_init(&ngx_posted_next_events);
+    }
+
+    return shim_posted_run() || shim_tasks_work() || shim_tasks_deliver();
+}
+
+
 void
 env_time(ngx_msec_t msec)
 {

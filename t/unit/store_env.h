@@ -84,6 +84,8 @@ env_worker_t *env_start(size_t segment_size, const char **queues);
 void env_stop(env_worker_t *w);
 /* runs posted events and tasks until nothing moves */
 void env_pump(void);
+/* one thing of those that wait: events, a task, or its end; 0: none did */
+ngx_uint_t env_step(void);
 /* so many ms, with everything that happens in them */
 void env_time(ngx_msec_t msec);
 

@@ -14,6 +14,9 @@
  * The scene keeps what the store was asked and what it told, each with its
  * place in the trace, so that any disk made from the trace can be judged:
  *
+ * Another life, of two workers, has a segment that is compacted, with events
+ * in between: scene.renew.
+ *
  *   scene_setup();  scene_play(&scene);  power_stop();
  *   power_make(scene_disk, n, mode, seed);
  *   scene_judge(&scene, n, mode, workers);
@@ -32,7 +35,11 @@
 #define SCENE_MAILS     14
 #define SCENE_LARGE     2           /* this one has a large body */
 #define SCENE_MANY      5           /* this one has 70 recipients */
+#define SCENE_BIG       6           /* of the life with a compaction */
 #define SCENE_FACTS     128
+
+#define SCENE_SEGMENT   8192
+#define SCENE_NEVER     ((ngx_uint_t) -1)
 
 
 typedef enum {
@@ -64,6 +71,7 @@ typedef struct {
     ngx_uint_t          told[SCENE_MAILS];      /* of the answer */
     scene_fact_t        facts[SCENE_FACTS];
     ngx_uint_t          nfacts;
+    ngx_uint_t          renew;      /* the life with a compaction */
     ngx_uint_t          faults;     /* calls may fail: fewer promises */
     ngx_uint_t          again;      /* refused mail may come back: logged */
     ngx_uint_t          doubtful;   /* events could not be written: logged */
@@ -78,6 +86,9 @@ extern char  scene_path[64], scene_disk[64], scene_disk2[64];
 
 int scene_setup(void **state);
 int scene_teardown(void **state);
+
+/* bytes of content of a mail */
+size_t scene_size(scene_t *s, ngx_uint_t i);
 
 /* the whole life, under power_start() */
 void scene_play(scene_t *s);

@@ -33,6 +33,7 @@ static void test_drop(void **state);
 static void test_some(void **state);
 static void test_tear(void **state);
 static void test_again(void **state);
+static void test_renew(void **state);
 static void test_again_one(ngx_uint_t workers);
 static void test_each(power_mode_e mode, ngx_uint_t seeds);
 static void test_one(ngx_uint_t n, power_mode_e mode, unsigned seed);
@@ -73,6 +74,19 @@ test_setup(void **state)
     test_end = ngx_time();
 
     return 0;
+}
+
+
+/* from here on it is the life with a compaction */
+
+static void
+test_renew(void **state)
+{
+    assert_int_equal(scene_teardown(NULL), 0);
+
+    scene.renew = 1;
+
+    assert_int_equal(test_setup(NULL), 0);
 }
 
 
@@ -229,6 +243,13 @@ int
 main(void)
 {
     const struct CMUnitTest  tests[] = {
+        cmocka_unit_test(test_killed),
+        cmocka_unit_test(test_half),
+        cmocka_unit_test(test_drop),
+        cmocka_unit_test(test_some),
+        cmocka_unit_test(test_tear),
+        cmocka_unit_test(test_again),
+        cmocka_unit_test(test_renew),
         cmocka_unit_test(test_killed),
         cmocka_unit_test(test_half),
         cmocka_unit_test(test_drop),

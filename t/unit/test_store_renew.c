@@ -49,7 +49,6 @@ typedef enum {
 static void test_fill(env_worker_t *w, ngx_uint_t n, size_t size);
 static void test_serve(env_worker_t *w, unsigned seed);
 static env_worker_t *test_ripe(void);
-static ngx_uint_t test_step(void);
 static off_t test_bytes(const char *ext);
 static void test_read_handler(ngx_smtp_reader_t *r, ngx_int_t rc);
 static void test_at(test_does_e does, ngx_uint_t at);
@@ -121,28 +120,6 @@ test_ripe(void)
     assert_int_equal(shim_log_count("compacted, from"), 0);
 
     return w;
-}
-
-
-/* one thing of those that wait; 0: nothing does */
-
-static ngx_uint_t
-test_step(void)
-{
-    if (!ngx_queue_empty(&ngx_posted_next_events)) {
-        ngx_queue_add(&ngx_posted_events, &ngx_posted_next_events);
-        ngx_queue_init(&ngx_posted_next_events);
-    }
-
-    if (shim_posted_run()) {
-        return 1;
-    }
-
-    if (shim_tasks_work()) {
-        return 1;
-    }
-
-    return shim_tasks_deliver();
 }
 
 
@@ -485,7 +462,7 @@ test_life(test_does_e does, ngx_uint_t at)
 
     for (i = 0; i < 12 && w; i++) {
 
-        while (test_step()) {
+        while (env_step()) {
             if (does && n == at) {
 
                 /* env_find() lets all go on, so what follows is the same */
@@ -658,7 +635,7 @@ test_lacking(ngx_uint_t at)
 
     for (i = 0; i < 12; i++) {
 
-        while (test_step()) {
+        while (env_step()) {
             r = w->store->renewal;
 
             if (n || r == NULL) {

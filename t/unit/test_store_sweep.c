@@ -34,6 +34,7 @@ static void test_enospc(void **state);
 static void test_for_a_while(void **state);
 static void test_short(void **state);
 static void test_killed(void **state);
+static void test_renew(void **state);
 static ngx_uint_t test_killed_at(ngx_uint_t at);
 static void test_each(int err, ngx_uint_t times, ngx_uint_t is_short);
 static ngx_uint_t test_life(ngx_uint_t at, int err, ngx_uint_t times,
@@ -156,6 +157,24 @@ test_short(void **state)
 }
 
 
+/* the life with a compaction */
+
+static void
+test_renew(void **state)
+{
+    scene.renew = 1;
+
+    test_each(EIO, 1, 0);
+    test_each(EIO, 2, 0);
+    test_each(ENOSPC, 1, 0);
+    test_each(ENOSPC, 30, 0);
+    test_each(0, 20, 1);
+    test_killed(state);
+
+    scene.renew = 0;
+}
+
+
 /*
  * A worker is killed, another takes over what it wrote and did not sync, and
  * as soon as that one has told what there is the power is lost.
@@ -242,6 +261,7 @@ main(void)
         cmocka_unit_test(test_for_a_while),
         cmocka_unit_test(test_short),
         cmocka_unit_test(test_killed),
+        cmocka_unit_test(test_renew),
     };
 
     return shim_run(tests);

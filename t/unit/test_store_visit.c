@@ -34,6 +34,7 @@ static void test_give_back(void);
 static void test_each_call(void **state);
 static void test_kept(void **state);
 static void test_no_tmpfile(void **state);
+static void test_renew(void **state);
 static void test_play(const char *what, ngx_uint_t faults);
 static void test_states(void);
 
@@ -201,6 +202,23 @@ test_no_tmpfile(void **state)
 }
 
 
+static void
+test_renew(void **state)
+{
+    scene.renew = 1;
+
+    test_keep_at = 0;
+    test_play("visited at each call, with a compaction", 0);
+
+    assert_true(test_visits > 100);
+
+    test_states();
+    scene_teardown(NULL);
+
+    scene.renew = 0;
+}
+
+
 /* what both left at some of the calls */
 
 static void
@@ -261,6 +279,7 @@ main(void)
         cmocka_unit_test(test_each_call),
         cmocka_unit_test(test_no_tmpfile),
         cmocka_unit_test(test_kept),
+        cmocka_unit_test(test_renew),
     };
 
     return shim_run(tests);
