@@ -795,5 +795,3 @@ scene_logged(scene_t *s)
                   + shim_log_count("without its summary")
                   + shim_log_count("kept in memory only");
 }
-
-

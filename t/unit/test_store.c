@@ -642,7 +642,7 @@ test_log_fails(void **state)
     env_fault_fdatasync.match = ".log";
     env_fault_fdatasync.times = 1;
     env_fault_fdatasync.err = EIO;
-    env_fault_fsync.match = "/tmp/";
+    env_fault_fsync.match = "smtp-store-test";
     env_fault_fsync.times = 1;
     env_fault_fsync.err = EIO;
 

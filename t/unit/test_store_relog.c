@@ -78,7 +78,7 @@ test_stop_broken(void **state)
     env_fault_fdatasync.match = ".log";
     env_fault_fdatasync.times = 1;
     env_fault_fdatasync.err = EIO;
-    env_fault_fsync.match = "/tmp/";
+    env_fault_fsync.match = "smtp-store-test";
     env_fault_fsync.times = 1000;
     env_fault_fsync.err = EIO;
 
