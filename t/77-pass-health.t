@@ -271,7 +271,7 @@ $t->refused(conf("$pass $_;", ''), qr/invalid parameter "\Q$_\E".*:\d+$/m, $_)
         'every=1s', 'interval';
 $t->refused(conf("$pass; smtp_health_check;", ''), qr/is duplicate/, 'twice');
 $t->refused(conf('smtp_pass $hostname:25; smtp_health_check;', ''),
-    qr/needs "smtp_pass" with the name of an upstream.*:\d+$/m,
+    qr/needs "smtp_pass" or "smtp_verify_recipient" with the name of an upstream.*:\d+$/m,
     'with a variable');
 $t->accepted(conf('smtp_pass $hostname:25;', 'smtp_health_check;'),
     'inherited, with a variable');

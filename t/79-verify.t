@@ -40,6 +40,14 @@ my $secure = $t->sink('secure', replies => \%replies, tls => 1);
 my $mute = $t->sink('mute', replies => { BANNER => { silent => 1 } });
 my $mx = $t->sink('mx');
 
+# takes mail, or only connections: what the file says
+
+$t->write_file('dead', 'dead');
+
+my $half_dead = $t->sink('half_dead', replies => { BANNER => sub {
+    return $t->read_file('dead') ? { silent => 1 } : undef;
+} });
+
 my $conf = <<'EOC';
 %%GLOBALS%%
 
@@ -112,6 +120,17 @@ stream {
         listen  127.0.0.1:%%PORT_variable%%;
         smtp_enqueue  q;
         smtp_verify_recipient  $who;
+    }
+
+    upstream dead {
+        server  127.0.0.1:%%PORT_half_dead%% max_fails=0;
+    }
+
+    server {
+        listen  127.0.0.1:%%PORT_checked%%;
+        smtp_enqueue  q;
+        smtp_verify_recipient  dead tempfail=defer timeout=60s;
+        smtp_health_check  interval=200ms timeout=1s;
     }
 
     server {
@@ -267,6 +286,19 @@ like(rcpt('variable', 'bad@ours.test'), $no, 'a variable');
 like(rcpt('variable', 'bad@else.test'), qr/^250 /, 'an empty one');
 like(rcpt('variable', 'bad@wrong.test'), qr/^250 /, 'one that is nothing');
 
+# with smtp_health_check a backend that is down is not asked, and not waited for
+
+wait_for(sub { $t->log() =~ /upstream "127[^"]+" .*is down/ }, 30,
+    'the backend to be found down');
+is(asked($half_dead, 'x@ours.test'), 0, 'never asked');
+$began = time();
+like(rcpt('checked', 'x@ours.test'), qr/^450 4\.4\.1 /, 'defer: down');
+cmp_ok(time() - $began, '<', 30, 'and not waited for');
+$t->write_file('dead', '');
+wait_for(sub { rcpt('checked', 'x@ours.test') =~ /^250 / }, 30,
+    'the backend to be asked');
+is(asked($half_dead, 'x@ours.test'), 1, 'it is up, and was asked');
+
 # behind smtp_pass: of mail that went to the spool
 
 like(rcpt('both', 'bad@ours.test'), $no, 'instead of a backend');
@@ -301,5 +333,12 @@ $t->refused(conf('return x; smtp_verify_recipient 127.0.0.1:25;'),
     qr/needs "smtp_enqueue".*:\d+$/m, 'with another module');
 $t->refused(conf("$verify 127.0.0.1:25; smtp_pass_auth a b;"),
     qr/not verified/, 'a password for anybody');
+$t->refused(conf("$verify 127.0.0.1:25; smtp_pass_auth client;"),
+    qr/"smtp_verify_recipient" .*"smtp_pass_auth client".*"off".*:\d+$/m,
+    'nobody to log in as');
+$t->accepted(conf("$verify 127.0.0.1:25; smtp_health_check;"),
+    'with checks');
+$t->refused(conf("$verify \$hostname; smtp_health_check;"),
+    qr/"smtp_health_check" needs .*:\d+$/m, 'with checks of a variable');
 
 $t->done();

@@ -129,9 +129,8 @@ char *
 ngx_smtp_conf_merge_health(ngx_conf_t *cf, ngx_smtp_server_conf_t *prev,
     ngx_smtp_server_conf_t *conf)
 {
-    ngx_uint_t              own;
-    ngx_smtp_pass_conf_t   *p, *c, **pass;
-    ngx_smtp_main_conf_t   *smcf;
+    ngx_uint_t             own;
+    ngx_smtp_pass_conf_t  *p, *c;
 
     p = &prev->pass;
     c = &conf->pass;
@@ -149,20 +148,32 @@ ngx_smtp_conf_merge_health(ngx_conf_t *cf, ngx_smtp_server_conf_t *prev,
         c->health_interval = 0;
     }
 
-    if (c->upstream == NULL) {
-
-        if (own && c->health_interval && conf->server.sink) {
-            return ngx_smtp_conf_error(cf, &conf->server,
-                                       "\"smtp_health_check\" needs "
-                                       "\"smtp_pass\" with the name of an "
-                                       "upstream{} or an address: what a "
-                                       "variable names is not known");
-        }
-
-        c->health_interval = 0;
-
-        return NGX_CONF_OK;
+    if (c->upstream) {
+        return ngx_smtp_conf_list_backends(cf, c);
     }
+
+    /* the time is left set: it holds for the verifier's backends, too */
+
+    if (own && c->health_interval && conf->server.sink
+        && (conf->verify == NULL || conf->verify->pass.upstream == NULL))
+    {
+        return ngx_smtp_conf_error(cf, &conf->server,
+                                   "\"smtp_health_check\" needs "
+                                   "\"smtp_pass\" or "
+                                   "\"smtp_verify_recipient\" with the name "
+                                   "of an upstream{} or an address: what a "
+                                   "variable names is not known");
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_smtp_conf_list_backends(ngx_conf_t *cf, ngx_smtp_pass_conf_t *conf)
+{
+    ngx_smtp_pass_conf_t  **pass;
+    ngx_smtp_main_conf_t   *smcf;
 
     smcf = ngx_stream_conf_get_module_main_conf(cf, ngx_smtp_relay_module);
 
@@ -171,7 +182,7 @@ ngx_smtp_conf_merge_health(ngx_conf_t *cf, ngx_smtp_server_conf_t *prev,
         return NGX_CONF_ERROR;
     }
 
-    *pass = c;
+    *pass = conf;
 
     return NGX_CONF_OK;
 }

@@ -176,9 +176,15 @@ ngx_smtp_conf_merge_verify(ngx_conf_t *cf, ngx_smtp_server_conf_t *prev,
 
     if (c->auth == NGX_SMTP_PASS_AUTH_CLIENT) {
 
-        /* a client's login is for its own mail */
+        /* a backend may refuse everybody there is when nobody has logged in */
 
-        c->auth = NGX_SMTP_PASS_AUTH_OFF;
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"smtp_verify_recipient\" asks for all clients alike "
+                      "and cannot log in as one of them, as "
+                      "\"smtp_pass_auth client\" says: set a user and a "
+                      "password there, or \"off\", in %s:%ui",
+                      conf->verify_file, conf->verify_line);
+        return NGX_CONF_ERROR;
     }
 
     c->target = pass.target;
@@ -204,13 +210,23 @@ ngx_smtp_conf_merge_verify(ngx_conf_t *cf, ngx_smtp_server_conf_t *prev,
     c->xforward = 0;
     c->temp_path = NULL;
     c->temp_folder = NULL;
-    c->health_interval = 0;
 
     c->connect_timeout = ngx_min(c->connect_timeout, v->timeout);
     c->timeout = ngx_min(c->timeout, v->timeout);
     c->send_timeout = ngx_min(c->send_timeout, v->timeout);
 
     ngx_queue_init(&c->idle);
+
+    /* who is not checked need not be known: a question is offered nothing */
+
+    if (c->upstream == NULL) {
+        c->health_interval = 0;
+
+    } else if (c->health_interval
+               && ngx_smtp_conf_list_backends(cf, c) != NGX_CONF_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
 
     smcf = ngx_stream_conf_get_module_main_conf(cf, ngx_smtp_relay_module);
 
