@@ -201,6 +201,31 @@ for my $case ([ b => '127.0.0.1:' . $t->port('third') ], [ c => 'spare' ]) {
     is("$line->{queue} $line->{next_hop}", "out $hop", 'as the log has it');
 }
 
+# any number of next hops, one after the other: those that no message has any
+# more, with an idle connection or without, make room for others
+
+$id = waiting('many@to.test');
+act($id, 'next-hop?to=127.0.0.1:' . $t->port('third'), 200, 'done');
+gone($id, 'a connection is left');
+$id = waiting('many@to.test');
+act($id, 'hold', 200, 'done');
+
+my %results;
+
+for my $port (20001 .. 20600) {
+    my ($status, $answer) =
+        $h->post("message/$id/next-hop?to=127.0.0.1:$port");
+    $results{"$status " . ($answer->{result} // '')}++;
+}
+
+is(join(' ', map { "$_: $results{$_}" } sort keys %results), '200 done: 600',
+    'six hundred next hops');
+is(show($id)->{next_hop}, '127.0.0.1:20600', 'it has the last one');
+act($id, 'next-hop?to=127.0.0.1:' . $t->port('third'), 200, 'done');
+act($id, 'release', 200, 'done');
+act($id, 'requeue', 200, 'done');
+gone($id, 'delivered to the next hop it had before');
+
 # held mail stays held; the change survives a restart and a crash
 
 $id = waiting('d@to.test');

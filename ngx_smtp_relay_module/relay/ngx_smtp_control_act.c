@@ -220,12 +220,7 @@ ngx_smtp_control_move(ngx_smtp_relay_t *relay, ngx_smtp_message_t *m,
                                     : NGX_SMTP_CONTROL_AGAIN;
     }
 
-    if (m->busy) {
-        ((ngx_smtp_delivery_t *) m->data)->home = route;
-
-    } else {
-        m->data = route;
-    }
+    ngx_smtp_route_join(route, m);
 
     ngx_smtp_control_schedule(relay, m, ngx_time());
     ngx_smtp_relay_wake(relay);
@@ -393,7 +388,7 @@ ngx_smtp_control_give_up(ngx_smtp_delivery_t *d, ngx_uint_t op)
         }
     }
 
-    (void) ngx_smtp_store_done(m, now);
+    (void) ngx_smtp_route_done(m, now);
 
     return NGX_OK;
 }

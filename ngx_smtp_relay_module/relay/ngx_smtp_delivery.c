@@ -517,7 +517,7 @@ ngx_smtp_delivery_finish(ngx_smtp_delivery_t *d)
 
     if (m->npending == 0) {
 
-        if (ngx_smtp_store_done(m, ngx_time()) == NGX_OK) {
+        if (ngx_smtp_route_done(m, ngx_time()) == NGX_OK) {
             return;
         }
 

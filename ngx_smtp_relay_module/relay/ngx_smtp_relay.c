@@ -269,7 +269,7 @@ ngx_smtp_relay_message(void *data, ngx_smtp_message_t *m)
         return;
     }
 
-    m->data = route;
+    ngx_smtp_route_join(route, m);
 
     now = ngx_time();
 
@@ -324,13 +324,7 @@ ngx_smtp_relay_forget(void *data, ngx_smtp_message_t *m)
     }
 
     ngx_smtp_route_remove(rs->relay, m);
-}
-
-
-ngx_smtp_route_t *
-ngx_smtp_route_home(ngx_smtp_message_t *m)
-{
-    return m->busy ? ((ngx_smtp_delivery_t *) m->data)->home : m->data;
+    ngx_smtp_route_join(NULL, m);
 }
 
 
@@ -773,7 +767,7 @@ ngx_smtp_route_begin(ngx_smtp_route_t *route, ngx_rbtree_node_t *node,
         ngx_smtp_store_reported(r, ngx_time());
 
         if (m->npending == 0) {
-            (void) ngx_smtp_store_done(m, ngx_time());
+            (void) ngx_smtp_route_done(m, ngx_time());
         }
 
         return NULL;

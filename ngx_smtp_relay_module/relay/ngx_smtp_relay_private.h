@@ -64,6 +64,7 @@ struct ngx_smtp_relay_s {
     ngx_smtp_route_t         *routes;
     ngx_uint_t                nroutes;
     ngx_queue_t               via;        /* routes to other next hops */
+    ngx_uint_t                nvia;
 
     ngx_event_t               timer;      /* the only one of all messages */
     ngx_event_t               wake;       /* posted: look what is due */
@@ -97,8 +98,11 @@ struct ngx_smtp_route_s {
     ngx_smtp_site_conf_t      site_conf;
     ngx_smtp_site_t           site;
     ngx_queue_t               idle;       /* of ngx_smtp_conn_t */
+    ngx_pool_t               *pool;       /* with a base only: its own */
+    ngx_uint_t                messages;   /* whose home it is */
     ngx_uint_t                expiring;   /* deliveries that only give up, or
                                              tell of a delay */
+    unsigned                  used:1;     /* see ngx_smtp_relay_via.c */
 };
 
 
@@ -211,9 +215,6 @@ void ngx_smtp_route_postponed(ngx_smtp_message_t *m);
 /* Takes a message and its reports out of their schedules. */
 void ngx_smtp_route_remove(ngx_smtp_relay_t *relay, ngx_smtp_message_t *m);
 
-/* The route of its queue, also while it is busy; NULL: an unknown queue. */
-ngx_smtp_route_t *ngx_smtp_route_home(ngx_smtp_message_t *m);
-
 /* Looks soon what is due, after the events at hand. */
 void ngx_smtp_relay_wake(ngx_smtp_relay_t *relay);
 
@@ -247,11 +248,25 @@ ngx_smtp_delivery_t *ngx_smtp_route_next(ngx_smtp_route_t *route);
             ngx_smtp_relay_steady(relay) + (time_t) ((relay)->behind / 1000))
 
 
+/* -- ngx_smtp_relay_home.c ----------------------------------------------- */
+
+/* The route of its queue, also while it is busy; NULL: an unknown queue. */
+ngx_smtp_route_t *ngx_smtp_route_home(ngx_smtp_message_t *m);
+
+/* From now on its home is route; NULL: none. */
+void ngx_smtp_route_join(ngx_smtp_route_t *route, ngx_smtp_message_t *m);
+
+/* ngx_smtp_store_done() of a message that is not busy. */
+ngx_int_t ngx_smtp_route_done(ngx_smtp_message_t *m, time_t now);
+
+
 /* -- ngx_smtp_relay_via.c ------------------------------------------------ */
 
 /*
  * The route of a queue, or to another next hop from it unless hop is empty.
- * NULL: no such queue in this store, a next hop that is not known, no memory.
+ * NULL: no such queue in this store, a next hop that is not known, too many
+ * of them, no memory.  Not from within a run of the relay.  A route to another
+ * next hop lives until the next call, longer if a message joins it.
  */
 ngx_smtp_route_t *ngx_smtp_route_find(ngx_smtp_relay_store_t *rs,
     ngx_str_t *queue, ngx_str_t *hop);

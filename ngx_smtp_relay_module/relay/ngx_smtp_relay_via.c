@@ -8,7 +8,9 @@
  * Which route a message has: that of its queue, or, where an operator has
  * named another next hop, a route of its own for this queue and next hop, with
  * everything else as the queue has it.  Such routes are made when the first
- * message needs them and live as long as the worker; their number is bounded.
+ * message needs them.  Their number is bounded: when there are too many, those
+ * that nothing is on any more go.  Until then they are kept, as what is known
+ * of a host is worth something.
  *
  * A next hop is known if it is written like one of a queue, is the name of an
  * upstream{}, or an address with port, or unix:path.
@@ -30,6 +32,8 @@
 
 static ngx_smtp_route_t *ngx_smtp_route_via(ngx_smtp_relay_t *relay,
     ngx_smtp_route_t *base, ngx_str_t *hop);
+static void ngx_smtp_route_sweep(ngx_smtp_relay_t *relay);
+static void ngx_smtp_route_free(ngx_smtp_route_t *route);
 static ngx_int_t ngx_smtp_route_next_hop(ngx_smtp_relay_t *relay,
     ngx_smtp_route_t *route, ngx_pool_t *pool);
 static ngx_stream_upstream_srv_conf_t *ngx_smtp_route_upstream(
@@ -66,10 +70,7 @@ ngx_smtp_route_via(ngx_smtp_relay_t *relay, ngx_smtp_route_t *base,
 {
     ngx_pool_t        *pool;
     ngx_queue_t       *q;
-    ngx_uint_t         n;
     ngx_smtp_route_t  *route;
-
-    n = 0;
 
     for (q = ngx_queue_head(&relay->via);
          q != ngx_queue_sentinel(&relay->via);
@@ -84,13 +85,17 @@ ngx_smtp_route_via(ngx_smtp_relay_t *relay, ngx_smtp_route_t *base,
             return route;
         }
 
-        n++;
     }
 
-    if (n == NGX_SMTP_RELAY_VIA) {
+    if (relay->nvia == NGX_SMTP_RELAY_VIA) {
+        ngx_smtp_route_sweep(relay);
+    }
+
+    if (relay->nvia == NGX_SMTP_RELAY_VIA) {
         ngx_log_error(NGX_LOG_ERR, relay->log, 0,
-                      "too many different next hops were given to messages, "
-                      "reload to forget those that are not used any more");
+                      "queued messages were given %ui different next hops, "
+                      "which is as many as can be; wait until some of them "
+                      "are delivered", relay->nvia);
         return NULL;
     }
 
@@ -121,12 +126,91 @@ ngx_smtp_route_via(ngx_smtp_relay_t *relay, ngx_smtp_route_t *base,
 
     ngx_smtp_route_init(route, relay, route->conf);
 
+    route->pool = pool;
     route->base = base;
     route->reports = base->reports;
 
     ngx_queue_insert_tail(&relay->via, &route->link);
+    relay->nvia++;
 
     return route;
+}
+
+
+/*
+ * Of a route that no message is on an attempt may be left, which was begun
+ * before the message was moved, and connections.
+ */
+
+static void
+ngx_smtp_route_sweep(ngx_smtp_relay_t *relay)
+{
+    ngx_queue_t          *q, *next;
+    ngx_smtp_conn_t      *conn;
+    ngx_smtp_route_t     *route;
+    ngx_smtp_delivery_t  *d;
+
+    for (q = ngx_queue_head(&relay->via);
+         q != ngx_queue_sentinel(&relay->via);
+         q = ngx_queue_next(q))
+    {
+        route = ngx_queue_data(q, ngx_smtp_route_t, link);
+        route->used = (route->messages != 0);
+    }
+
+    for (q = ngx_queue_head(&relay->deliveries);
+         q != ngx_queue_sentinel(&relay->deliveries);
+         q = ngx_queue_next(q))
+    {
+        d = ngx_queue_data(q, ngx_smtp_delivery_t, link);
+        d->route->used = 1;
+    }
+
+    for (q = ngx_queue_head(&relay->conns);
+         q != ngx_queue_sentinel(&relay->conns);
+         q = ngx_queue_next(q))
+    {
+        conn = ngx_queue_data(q, ngx_smtp_conn_t, link);
+
+        if (!conn->idle) {
+            conn->route->used = 1;
+        }
+    }
+
+    for (q = ngx_queue_head(&relay->via);
+         q != ngx_queue_sentinel(&relay->via);
+         q = next)
+    {
+        next = ngx_queue_next(q);
+        route = ngx_queue_data(q, ngx_smtp_route_t, link);
+
+        if (!route->used) {
+            ngx_smtp_route_free(route);
+        }
+    }
+}
+
+
+static void
+ngx_smtp_route_free(ngx_smtp_route_t *route)
+{
+    ngx_queue_t       *q;
+    ngx_smtp_conn_t   *conn;
+    ngx_smtp_relay_t  *relay;
+
+    relay = route->relay;
+
+    while (!ngx_queue_empty(&route->idle)) {
+        q = ngx_queue_head(&route->idle);
+        conn = ngx_queue_data(q, ngx_smtp_conn_t, idle_link);
+
+        ngx_smtp_conn_close(conn, 1);
+    }
+
+    ngx_queue_remove(&route->link);
+    relay->nvia--;
+
+    ngx_destroy_pool(route->pool);
 }
 
 

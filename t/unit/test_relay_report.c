@@ -11,7 +11,7 @@
  *     success(0), delay(0)   a report of this kind about recipient 0
  *     double                 a failure report became one to the postmaster
  *
- * sources: t/unit/relay_scene.c
+ * sources: t/unit/relay_scene.c relay/ngx_smtp_relay_home.c
  *     relay/ngx_smtp_relay.c relay/ngx_smtp_relay_conn.c net/ngx_smtp_talk.c
  *     relay/ngx_smtp_delivery.c relay/ngx_smtp_delivery_body.c
  *     relay/ngx_smtp_delivery_result.c relay/ngx_smtp_bounce.c
