@@ -1,0 +1,235 @@
+
+/*
+ * Copyright (C) ngx_smtp_relay_module authors
+ */
+
+
+/*
+ * More segments than one look takes, left by a worker that went: those whose
+ * mail is due earliest are taken over first, by one worker or by several, and
+ * a change of when something is due counts.
+ *
+ * sources: t/unit/store_env.c
+ */
+
+
+#include "store_env.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+
+#define TEST_SEGMENTS   50      /* of one mail each; a look takes 16 */
+#define TEST_STEP       17      /* no divisor: the order of dues is no order */
+
+
+static time_t test_due(ngx_uint_t i);
+static void test_leave(time_t now);
+static ngx_uint_t test_place(env_worker_t *w, ngx_uint_t i);
+static ngx_uint_t test_ordered(env_worker_t *w);
+
+
+static env_mail_t  test_mail[TEST_SEGMENTS];
+
+
+/* seconds from now; of each another one */
+
+static time_t
+test_due(ngx_uint_t i)
+{
+    return 100 + (time_t) (i * TEST_STEP % TEST_SEGMENTS) * 60;
+}
+
+
+/* mails that are put off, in a segment each; their worker goes */
+
+static void
+test_leave(time_t now)
+{
+    ngx_uint_t     i;
+    env_worker_t  *w;
+
+    w = env_start(1, NULL);
+    env_time(300);
+
+    for (i = 0; i < TEST_SEGMENTS; i++) {
+        env_mail(&test_mail[i], "internet", 2, 300, i);
+        assert_int_equal(env_accepted(w, &test_mail[i]), NGX_OK);
+
+        /* the next segment is made */
+
+        env_time(50);
+    }
+
+    assert_in_range(env_files(".data"), TEST_SEGMENTS, TEST_SEGMENTS + 1);
+
+    for (i = 0; i < TEST_SEGMENTS; i++) {
+        env_result(env_find(w, i), 0, NGX_SMTP_RESULT_DEFERRED,
+                   now + test_due(i));
+    }
+
+    ngx_smtp_store_leave(w->store);
+    env_time(3000);
+    assert_int_equal(w->nmessages, 0);
+
+    env_stop(w);
+}
+
+
+/* by its due time: how many are due earlier */
+
+static ngx_uint_t
+test_place(env_worker_t *w, ngx_uint_t i)
+{
+    ngx_uint_t  k, n;
+
+    n = 0;
+
+    for (k = 0; k < w->nmessages; k++) {
+        n += w->messages[k]->due_at < w->messages[i]->due_at;
+    }
+
+    return n;
+}
+
+
+/* Returns how many are there, each behind those that are due earlier. */
+
+static ngx_uint_t
+test_ordered(env_worker_t *w)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < w->nmessages; i++) {
+        if (test_place(w, i) != i) {
+            fail_msg("the %d. of %d came as the %d.", (int) test_place(w, i),
+                     (int) w->nmessages, (int) i);
+        }
+    }
+
+    return w->nmessages;
+}
+
+
+static void
+test_one(void **state)
+{
+    time_t         now, last;
+    ngx_uint_t     n, ms;
+    env_worker_t  *w;
+
+    now = ngx_time();
+    test_leave(now);
+
+    w = env_start(0, NULL);
+
+    /* one look after the other, with what is due earliest of what is left */
+
+    for (n = 0, ms = 0; n < TEST_SEGMENTS; ms += 50) {
+        assert_true(ms < 3000);
+        env_time(50);
+
+        if (test_ordered(w) == n) {
+            continue;
+        }
+
+        n = w->nmessages;
+        last = w->messages[n - 1]->due_at;
+
+        assert_int_equal(last, now + 100 + (time_t) (n - 1) * 60);
+    }
+
+    assert_true(ms >= 3 * 200);
+
+    env_stop(w);
+}
+
+
+/* two share: the earliest are among those taken first */
+
+static void
+test_two(void **state)
+{
+    time_t         now;
+    ngx_uint_t     i, k, n;
+    env_worker_t  *w[2];
+
+    now = ngx_time();
+    test_leave(now);
+
+    for (k = 0; k < 2; k++) {
+        w[k] = env_start(0, NULL);
+        w[k]->conf.workers = 2;
+    }
+
+    env_time(100);
+
+    for (k = 0, n = 0; k < 2; k++) {
+        assert_in_range(test_ordered(w[k]), 1, TEST_SEGMENTS / 2);
+
+        for (i = 0; i < w[k]->nmessages; i++) {
+            n += w[k]->messages[i]->due_at < now + 100 + 8 * 60;
+        }
+    }
+
+    assert_int_equal(n, 8);
+
+    env_time(5000);
+
+    assert_int_equal(w[0]->nmessages + w[1]->nmessages, TEST_SEGMENTS);
+    assert_in_range(w[0]->nmessages, TEST_SEGMENTS / 5, TEST_SEGMENTS * 4 / 5);
+
+    env_stop(w[0]);
+    env_stop(w[1]);
+}
+
+
+/* what was put off again since it was sealed is not taken for early */
+
+static void
+test_again(void **state)
+{
+    time_t         now;
+    ngx_uint_t     i;
+    env_worker_t  *w;
+
+    now = ngx_time();
+    test_leave(now);
+
+    w = env_start(0, NULL);
+    env_time(3000);
+    assert_int_equal(w->nmessages, TEST_SEGMENTS);
+
+    for (i = 0; i < TEST_SEGMENTS; i++) {
+        env_result(env_find(w, i), 0, NGX_SMTP_RESULT_DEFERRED,
+                   now + 10000 - test_due(i));
+    }
+
+    env_time(300);
+    env_stop(w);
+
+    w = env_start(0, NULL);
+    env_time(3000);
+
+    assert_int_equal(test_ordered(w), TEST_SEGMENTS);
+    assert_int_equal(w->messages[0]->due_at, now + 10000 - 100
+                                             - (TEST_SEGMENTS - 1) * 60);
+
+    env_stop(w);
+}
+
+
+int
+main(void)
+{
+#define test(name)  cmocka_unit_test_setup_teardown(name, env_setup,          \
+                                                    env_teardown)
+
+    const struct CMUnitTest  tests[] = {
+        test(test_one),
+        test(test_two),
+        test(test_again),
+    };
+
+    return shim_run(tests);
+}
