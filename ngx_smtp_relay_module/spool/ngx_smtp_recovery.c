@@ -398,9 +398,11 @@ ngx_smtp_recovery_count(ngx_smtp_recovery_ctx_t *r)
 
         r->recovery.nlive++;
 
+        /* as DONE repays it, which does not know what was pending once */
+
         m->owed = (uint32_t) ngx_smtp_log_need(
                                  r->log.sealed_at ? 0 : m->head_size,
-                                 m->npending);
+                                 m->nrcpts);
 
         due = m->npending ? m->due_at : r->now;
 

@@ -389,7 +389,8 @@ ngx_smtp_store_done(ngx_smtp_message_t *m, time_t now)
     c = seg->chunks_last;
 
     if (seg->chunks && c->final) {
-        c->repay += ngx_smtp_log_need(m->head_size, m->nrcpts);
+        c->repay += ngx_smtp_log_need(seg->summed ? 0 : m->head_size,
+                                      m->nrcpts);
     }
 
     if (m->large) {

@@ -227,6 +227,8 @@ struct ngx_smtp_segment_s {
 
     unsigned                 busy:1;
     unsigned                 sealed:1;
+    unsigned                 summed:1;      /* found sealed: nothing is owed
+                                               for summaries */
     unsigned                 as_found:1;    /* close without a word */
     unsigned                 leaving:1;
     unsigned                 broken:1;      /* its log cannot be written */

@@ -372,6 +372,7 @@ ngx_smtp_own_recovered(ngx_smtp_segment_t *seg, ngx_int_t rc,
     }
 
     seg->sealed = !seg->recovery->notes.scanned;
+    seg->summed = seg->sealed;
 
     ngx_smtp_own_insert(seg);
 }

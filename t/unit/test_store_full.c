@@ -15,6 +15,7 @@
 
 
 #include "store_env.h"
+#include "ngx_smtp_store_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,7 @@
 static void test_full(void **state);
 static int test_fallocate(int fd, int mode, off_t offset, off_t len);
 static void test_crash(void);
+static void test_adopted(void **state);
 static ngx_smtp_report_t *test_report(ngx_smtp_message_t *m, uint32_t number);
 
 
@@ -180,11 +182,79 @@ test_full(void **state)
 }
 
 
+/*
+ * Of mail that was taken over from a seal less is owed than of mail that was
+ * accepted: its end gives back no more.  Deferrals leave room for the others.
+ */
+
+static void
+test_adopted(void **state)
+{
+    off_t                 owed;
+    ngx_uint_t            i, k;
+    env_worker_t         *w;
+    ngx_smtp_message_t   *m;
+    ngx_smtp_segment_t   *seg;
+
+    w = env_start(0, NULL);
+    env_time(300);
+
+    for (i = 0; i < 3; i++) {
+        env_mail(&mail, "internet", 4, 300, i);
+        assert_int_equal(env_accepted(w, &mail), NGX_OK);
+
+        for (k = 0; k < 3; k++) {
+            env_result(env_find(w, i), k, NGX_SMTP_RESULT_DELIVERED, 0);
+        }
+    }
+
+    env_time(300);
+    env_stop(w);
+
+    test_sys = ngx_smtp_sys;
+    ngx_smtp_sys.fallocate = test_fallocate;
+    test_no_room = 0;
+
+    w = env_start(0, NULL);
+    env_time(300);
+    assert_int_equal(w->nmessages, 3);
+
+    test_no_room = 1;
+
+    m = env_find(w, 2);
+    seg = m->segment;
+
+    for (i = 0; i < 2; i++) {
+        env_result(env_find(w, i), 3, NGX_SMTP_RESULT_DELIVERED, 0);
+        assert_int_equal(env_done(w, env_find(w, i)), NGX_OK);
+        env_pump();
+    }
+
+    owed = NGX_SMTP_LOG_MARKS + ngx_smtp_log_need(0, 1);
+    assert_in_range(seg->file.owed, owed,
+                    NGX_SMTP_LOG_MARKS + ngx_smtp_log_need(0, 4));
+
+    for (i = 0; i < 500; i++) {
+        env_result(m, 3, NGX_SMTP_RESULT_DEFERRED, ngx_time() + 600);
+        env_pump();
+    }
+
+    assert_true(seg->file.log_space - seg->file.log_end >= owed);
+    assert_int_equal(ngx_smtp_message_ready(m), NGX_OK);
+
+    env_stop(w);
+
+    ngx_smtp_sys = test_sys;
+}
+
+
 int
 main(void)
 {
     const struct CMUnitTest  tests[] = {
         cmocka_unit_test_setup_teardown(test_full, env_setup, env_teardown),
+        cmocka_unit_test_setup_teardown(test_adopted, env_setup,
+                                        env_teardown),
     };
 
     return shim_run(tests);
