@@ -20,6 +20,7 @@
 
 
 #include "ngx_smtp_recovery_internal.h"
+#include "ngx_smtp_pages.h"
 
 
 #define NGX_SMTP_ARENA_SIZE     (64 * 1024)
@@ -112,7 +113,7 @@ ngx_smtp_recovery_free(ngx_smtp_recovery_t *recovery)
     ngx_smtp_errors_free(&recovery->errors);
 
     free(r->results);
-    free(recovery->messages);
+    ngx_smtp_pages_free(recovery->messages);
     free(recovery->queues);
     free(r);
 }
@@ -504,7 +505,8 @@ ngx_smtp_recovery_add(ngx_smtp_recovery_ctx_t *r, ngx_uint_t nrcpts)
 
     if (r->recovery.nmessages == r->room) {
         room = r->room ? 2 * r->room : 256;
-        p = realloc(r->recovery.messages, room * sizeof(ngx_smtp_recovered_t));
+        p = ngx_smtp_pages_realloc(r->recovery.messages,
+                                   room * sizeof(ngx_smtp_recovered_t));
 
         if (p == NULL) {
             (void) ngx_smtp_recovery_memory(r);

@@ -21,6 +21,7 @@
 
 #include "ngx_smtp_rewrite.h"
 #include "ngx_smtp_crc32c.h"
+#include "ngx_smtp_pages.h"
 
 #include <sys/file.h>
 
@@ -785,7 +786,7 @@ ngx_smtp_rewrite_end(ngx_smtp_rewrite_t *rw)
     ngx_smtp_seal_free(rw->seal);
     rw->seal = NULL;
 
-    free(rw->buf);
+    ngx_smtp_pages_free(rw->buf);
     rw->buf = NULL;
 
     if (rw->committed) {
@@ -879,7 +880,7 @@ ngx_smtp_rewrite_room(ngx_smtp_rewrite_t *rw, size_t size)
 
     size = ngx_max(size, NGX_SMTP_COPY_STEP + NGX_SMTP_COPY_STEP / 4);
 
-    p = realloc(rw->buf, size);
+    p = ngx_smtp_pages_realloc(rw->buf, size);
 
     if (p == NULL) {
         ngx_set_errno(NGX_ENOMEM);

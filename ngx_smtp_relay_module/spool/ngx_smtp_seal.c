@@ -16,6 +16,7 @@
 
 
 #include "ngx_smtp_rewrite.h"
+#include "ngx_smtp_pages.h"
 
 
 #define NGX_SMTP_SEAL_BUFFER    (1024 * 1024)
@@ -446,7 +447,7 @@ ngx_smtp_seal_room(ngx_smtp_seal_t *s, size_t size)
 
     if ((size_t) (s->end - s->buf) < size) {
         room = ngx_max(size, NGX_SMTP_SEAL_BUFFER);
-        p = realloc(s->buf, room);
+        p = ngx_smtp_pages_realloc(s->buf, room);
 
         if (p == NULL) {
             return ngx_smtp_seal_memory(s);
@@ -514,7 +515,7 @@ ngx_smtp_seal_free(ngx_smtp_seal_t *s)
         return;
     }
 
-    free(s->buf);
+    ngx_smtp_pages_free(s->buf);
     free(s->head);
     free(s->queues);
     free(s);

@@ -7,10 +7,10 @@
 /*
  * What a seal says of the messages of a segment: copies, since a thread reads
  * them while the messages go on living.  Taken on the event loop in slices, or
- * in a thread where nobody knows the messages any more; so all memory is from
- * malloc, and nothing is logged.  Each message is copied at once, different
- * ones at different moments: events of a message that are behind its summary
- * in the log change nothing when they are in it already.
+ * in a thread where nobody knows the messages any more; so nothing is logged.
+ * Each message is copied at once, different ones at different moments: events
+ * of a message that are behind its summary in the log change nothing when they
+ * are in it already.
  */
 
 
@@ -37,8 +37,9 @@ ngx_smtp_snapshot_init(ngx_smtp_snapshot_t *snap, ngx_uint_t messages,
     /* the array of names may move, the names do not */
 
     snap->room = messages;
-    snap->summaries = malloc(messages * sizeof(ngx_smtp_summary_t) + 1);
-    snap->of = malloc(messages * sizeof(ngx_smtp_error_of_t) + 1);
+    snap->summaries = ngx_smtp_pages_alloc(messages
+                                           * sizeof(ngx_smtp_summary_t));
+    snap->of = ngx_smtp_pages_alloc(messages * sizeof(ngx_smtp_error_of_t));
     snap->queues = malloc(nqueues * sizeof(ngx_str_t) + 1);
 
     if (snap->summaries == NULL || snap->of == NULL || snap->queues == NULL) {
@@ -82,14 +83,16 @@ ngx_smtp_snapshot_add(ngx_smtp_snapshot_t *snap, ngx_smtp_message_t *m,
     s->received = m->received;
     s->due_at = m->due_at;
     s->queue = queues[m->queue];
-    s->final_word = m->final_word;
     s->hold = m->hold;
     s->large = m->large;
     s->delay_told = m->delay_told;
     s->wish = m->wish;
     s->strikes = m->strikes;
 
-    if (m->final) {
+    if (!ngx_smtp_message_many(m)) {
+        s->final_word = m->final.word;
+
+    } else {
         size = (m->nrcpts + 7) / 8;
 
         p = ngx_smtp_snapshot_alloc(snap, size);
@@ -98,7 +101,7 @@ ngx_smtp_snapshot_add(ngx_smtp_snapshot_t *snap, ngx_smtp_message_t *m,
         }
 
         s->final = p;
-        ngx_memcpy(p, m->final, size);
+        ngx_memcpy(p, m->final.bitmap, size);
     }
 
     if (m->npending && !m->hold) {
@@ -255,10 +258,10 @@ ngx_smtp_snapshot_free(ngx_smtp_snapshot_t *snap)
         free(block);
     }
 
-    free(snap->summaries);
+    ngx_smtp_pages_free(snap->summaries);
     free(snap->reports);
     free(snap->queues);
-    free(snap->of);
+    ngx_smtp_pages_free(snap->of);
 
     ngx_memzero(snap, sizeof(ngx_smtp_snapshot_t));
 }

@@ -18,9 +18,6 @@
 #include "ngx_smtp_store_internal.h"
 
 
-#define NGX_SMTP_CELL_BLOCK  65536
-
-
 static void ngx_smtp_store_tick_handler(ngx_event_t *ev);
 static void ngx_smtp_store_wake_handler(ngx_event_t *ev);
 static void ngx_smtp_store_slice_handler(ngx_event_t *ev);
@@ -31,7 +28,6 @@ static void ngx_smtp_store_stop_segment(ngx_smtp_segment_t *seg,
     ngx_uint_t seal);
 static void ngx_smtp_store_settle(ngx_smtp_segment_t *seg);
 static void ngx_smtp_store_free(ngx_smtp_store_t *store);
-static void ngx_smtp_cells_free(ngx_smtp_cells_t *cells);
 
 
 ngx_smtp_store_t *
@@ -594,69 +590,6 @@ ngx_smtp_store_queue(ngx_smtp_store_t *store, ngx_str_t *name)
 }
 
 
-/* cells */
-
-void *
-ngx_smtp_cell_alloc(ngx_smtp_cells_t *cells, ngx_log_t *log)
-{
-    size_t            size;
-    u_char           *p;
-    ngx_uint_t        n;
-    ngx_smtp_cell_t  *cell;
-
-    if (cells->free == NULL) {
-        p = ngx_alloc(NGX_SMTP_CELL_BLOCK, log);
-        if (p == NULL) {
-            return NULL;
-        }
-
-        cell = (ngx_smtp_cell_t *) p;
-        cell->next = cells->blocks;
-        cells->blocks = cell;
-
-        size = ngx_align(cells->size, NGX_ALIGNMENT);
-        p = ngx_align_ptr(p + sizeof(ngx_smtp_cell_t), 16);
-
-        n = (NGX_SMTP_CELL_BLOCK - 16) / size;
-
-        while (n--) {
-            cell = (ngx_smtp_cell_t *) (p + n * size);
-            cell->next = cells->free;
-            cells->free = cell;
-        }
-    }
-
-    cell = cells->free;
-    cells->free = cell->next;
-
-    ngx_memzero(cell, cells->size);
-
-    return cell;
-}
-
-
-void
-ngx_smtp_cell_free(ngx_smtp_cells_t *cells, void *p)
-{
-    ngx_smtp_cell_t  *cell = p;
-
-    cell->next = cells->free;
-    cells->free = cell;
-}
-
-
-static void
-ngx_smtp_cells_free(ngx_smtp_cells_t *cells)
-{
-    ngx_smtp_cell_t  *cell, *next;
-
-    for (cell = cells->blocks; cell; cell = next) {
-        next = cell->next;
-        ngx_free(cell);
-    }
-}
-
-
 /* segments */
 
 ngx_smtp_segment_t *
@@ -763,10 +696,10 @@ ngx_smtp_message_create(ngx_smtp_store_t *store, ngx_uint_t nrcpts)
     m->nrcpts = nrcpts;
     m->npending = nrcpts;
 
-    if (nrcpts > 64) {
-        m->final = ngx_calloc((nrcpts + 7) / 8, store->log);
+    if (ngx_smtp_message_many(m)) {
+        m->final.bitmap = ngx_calloc((nrcpts + 7) / 8, store->log);
 
-        if (m->final == NULL) {
+        if (m->final.bitmap == NULL) {
             ngx_smtp_cell_free(&store->messages, m);
             return NULL;
         }
@@ -865,7 +798,9 @@ ngx_smtp_message_free(ngx_smtp_store_t *store, ngx_smtp_message_t *m)
         ngx_smtp_message_stale(m);
     }
 
-    ngx_free(m->final);
+    if (ngx_smtp_message_many(m)) {
+        ngx_free(m->final.bitmap);
+    }
 
     ngx_smtp_cell_free(&store->messages, m);
 }
@@ -874,11 +809,11 @@ ngx_smtp_message_free(ngx_smtp_store_t *store, ngx_smtp_message_t *m)
 ngx_uint_t
 ngx_smtp_message_final(ngx_smtp_message_t *m, ngx_uint_t i)
 {
-    if (m->final) {
-        return (m->final[i / 8] >> (i % 8)) & 1;
+    if (ngx_smtp_message_many(m)) {
+        return (m->final.bitmap[i / 8] >> (i % 8)) & 1;
     }
 
-    return (m->final_word >> i) & 1;
+    return (m->final.word >> i) & 1;
 }
 
 

@@ -112,7 +112,7 @@ struct ngx_smtp_report_s {
 };
 
 
-/* the index entry of a live message: at most 200 bytes for the usual one */
+/* the index entry of a live message: 176 bytes for the usual one */
 struct ngx_smtp_message_s {
     ngx_queue_t             link;       /* in its segment */
     ngx_smtp_segment_t     *segment;
@@ -125,9 +125,10 @@ struct ngx_smtp_message_s {
     off_t                   size;       /* of fields + content */
     time_t                  until;      /* outstanding: the peer's time-out */
     void                   *fresh;      /* head and content still in memory */
-    uint8_t                *final;      /* bitmap of recipients with a final
-                                           result; NULL: in final_word */
-    uint64_t                final_word;
+    union {
+        uint64_t            word;
+        uint8_t            *bitmap;     /* of more than 64 recipients */
+    } final;                            /* those with a final result */
     uint32_t                number;     /* in its segment */
     uint32_t                head_size;
     uint32_t                nrcpts;
@@ -161,6 +162,10 @@ struct ngx_smtp_message_s {
     unsigned                unreported:1;   /* the store's: a report of it is
                                                only in the log */
 };
+
+
+/* Are their final results in a bitmap? */
+#define ngx_smtp_message_many(m)  ((m)->nrcpts > 64)
 
 
 /* callbacks into the upper layer; all run on the event loop */

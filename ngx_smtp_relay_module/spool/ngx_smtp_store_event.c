@@ -119,11 +119,11 @@ ngx_smtp_event_results(ngx_smtp_message_t *m, ngx_smtp_event_t *e,
 static void
 ngx_smtp_message_set_final(ngx_smtp_message_t *m, ngx_uint_t i)
 {
-    if (m->final) {
-        m->final[i / 8] |= (uint8_t) (1 << (i % 8));
+    if (ngx_smtp_message_many(m)) {
+        m->final.bitmap[i / 8] |= (uint8_t) (1 << (i % 8));
 
     } else {
-        m->final_word |= (uint64_t) 1 << i;
+        m->final.word |= (uint64_t) 1 << i;
     }
 
     m->npending--;

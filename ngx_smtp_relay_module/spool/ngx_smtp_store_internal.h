@@ -45,8 +45,10 @@
 
 #include "ngx_smtp_task.h"
 #include "ngx_smtp_turn.h"
+#include "ngx_smtp_pages.h"
 #include "ngx_smtp_store.h"
 #include "ngx_smtp_segment.h"
+#include "ngx_smtp_cells.h"
 #include "ngx_smtp_errors.h"
 #include "ngx_smtp_recovery.h"
 #include "ngx_smtp_rewrite.h"
@@ -86,21 +88,7 @@
 #define NGX_SMTP_STRIKE_PAUSE       2
 
 
-typedef struct ngx_smtp_cell_s   ngx_smtp_cell_t;
 typedef struct ngx_smtp_chunk_s  ngx_smtp_chunk_t;
-
-
-struct ngx_smtp_cell_s {
-    ngx_smtp_cell_t         *next;
-};
-
-
-/* cells of one size, in blocks that live as long as the store */
-typedef struct {
-    size_t                   size;
-    ngx_smtp_cell_t         *free;
-    ngx_smtp_cell_t         *blocks;
-} ngx_smtp_cells_t;
 
 
 /* what standalone events carry: debug logs take it for a connection */
@@ -166,7 +154,7 @@ typedef struct {
 } ngx_smtp_data_t;
 
 
-/* what a seal says; all memory from malloc; zeroed: nothing */
+/* what a seal says; memory of its own; zeroed: nothing */
 typedef struct {
     ngx_smtp_summary_t      *summaries;
     ngx_uint_t               n;
@@ -517,10 +505,6 @@ ngx_msec_t ngx_smtp_store_clock(void);
 
 void ngx_smtp_store_fault(ngx_smtp_store_t *store, ngx_uint_t level,
     ngx_smtp_fault_t *fault, const char *text);
-
-
-void *ngx_smtp_cell_alloc(ngx_smtp_cells_t *cells, ngx_log_t *log);
-void ngx_smtp_cell_free(ngx_smtp_cells_t *cells, void *p);
 
 /* Index of a queue's name; a new name is added.  NGX_ERROR: no memory. */
 ngx_int_t ngx_smtp_store_queue(ngx_smtp_store_t *store, ngx_str_t *name);

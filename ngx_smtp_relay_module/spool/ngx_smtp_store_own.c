@@ -528,6 +528,7 @@ ngx_smtp_own_seal_end(ngx_smtp_segment_t *seg)
 static ngx_int_t
 ngx_smtp_own_seal_begin(ngx_smtp_segment_t *seg, time_t now)
 {
+    size_t                        size;
     ngx_uint_t                    i, n, nr;
     ngx_smtp_seal_content_t       c;
     ngx_smtp_event_t             *reports, *e;
@@ -551,11 +552,14 @@ ngx_smtp_own_seal_begin(ngx_smtp_segment_t *seg, time_t now)
         }
     }
 
-    summaries = calloc(1, n * sizeof(ngx_smtp_summary_t)
-                          + nr * sizeof(ngx_smtp_event_t) + 1);
+    size = n * sizeof(ngx_smtp_summary_t) + nr * sizeof(ngx_smtp_event_t);
+
+    summaries = ngx_smtp_pages_alloc(size);
     if (summaries == NULL) {
         return NGX_ERROR;
     }
+
+    ngx_memzero(summaries, size);
 
     reports = (ngx_smtp_event_t *) &summaries[n];
 
@@ -807,11 +811,11 @@ ngx_smtp_own_insert_one(ngx_smtp_segment_t *seg, ngx_smtp_recovered_t *r)
     m->error = r->error;
     m->unknown_queue = ngx_smtp_store_unknown(store, m->queue);
 
-    if (m->final && r->final) {
-        ngx_memcpy(m->final, r->final, (r->nrcpts + 7) / 8);
+    if (!ngx_smtp_message_many(m)) {
+        m->final.word = r->final_word;
 
-    } else if (m->final == NULL) {
-        m->final_word = r->final_word;
+    } else if (r->final) {
+        ngx_memcpy(m->final.bitmap, r->final, (r->nrcpts + 7) / 8);
     }
 
     for (rr = r->reports; rr; rr = rr->next) {

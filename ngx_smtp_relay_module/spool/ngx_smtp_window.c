@@ -12,6 +12,7 @@
 
 #include "ngx_smtp_window.h"
 #include "ngx_smtp_crc32c.h"
+#include "ngx_smtp_pages.h"
 
 
 #define NGX_SMTP_WINDOW_SIZE    (256 * 1024)
@@ -52,7 +53,7 @@ ngx_smtp_window_get(ngx_smtp_window_t *w, off_t offset, size_t need,
     size = ngx_max(need, NGX_SMTP_WINDOW_SIZE);
 
     if (size > w->room) {
-        buf = realloc(w->buf, size);
+        buf = ngx_smtp_pages_realloc(w->buf, size);
 
         if (buf == NULL) {
             (void) ngx_smtp_fault_set(fault, "malloc() for recovery");
@@ -176,7 +177,7 @@ ngx_smtp_window_search(ngx_smtp_window_t *w, off_t offset,
 void
 ngx_smtp_window_free(ngx_smtp_window_t *w)
 {
-    free(w->buf);
+    ngx_smtp_pages_free(w->buf);
 
     w->buf = NULL;
     w->room = 0;

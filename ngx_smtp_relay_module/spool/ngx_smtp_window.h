@@ -6,7 +6,7 @@
 
 /*
  * A file seen through a buffer that moves forward: what recovery reads by.
- * The window owns its buffer (malloc), not the descriptor.
+ * The window owns its buffer (core/ngx_smtp_pages.h), not the descriptor.
  */
 
 

@@ -87,8 +87,8 @@ ngx_smtp_store_results(ngx_smtp_message_t *m, ngx_smtp_result_t *results,
                    (int) results[i].status, (int) results[i].code);
 
         if (results[i].status != NGX_SMTP_RESULT_DEFERRED) {
-            assert_false(m->final_word & (1ull << results[i].rcpt));
-            m->final_word |= 1ull << results[i].rcpt;
+            assert_false(m->final.word & (1ull << results[i].rcpt));
+            m->final.word |= 1ull << results[i].rcpt;
             m->npending--;
         }
     }
@@ -326,7 +326,7 @@ ngx_smtp_message_ready(ngx_smtp_message_t *m)
 ngx_uint_t
 ngx_smtp_message_final(ngx_smtp_message_t *m, ngx_uint_t i)
 {
-    return (m->final_word & (1ull << i)) ? 1 : 0;
+    return (m->final.word & (1ull << i)) ? 1 : 0;
 }
 
 

@@ -25,6 +25,7 @@
  * sources: core/ngx_smtp_content.c core/ngx_smtp_crc32c.c
  * sources: core/ngx_smtp_sys.c core/ngx_smtp_task.c
  * sources: core/ngx_smtp_turn.c core/ngx_smtp_work.c
+ * sources: core/ngx_smtp_pages.c spool/ngx_smtp_cells.c
  */
 
 

@@ -244,7 +244,7 @@ ngx_smtp_route_home(ngx_smtp_message_t *m)
 ngx_uint_t
 ngx_smtp_message_final(ngx_smtp_message_t *m, ngx_uint_t i)
 {
-    return (ngx_uint_t) (m->final_word >> i & 1);
+    return (ngx_uint_t) (m->final.word >> i & 1);
 }
 
 

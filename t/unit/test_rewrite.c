@@ -20,6 +20,7 @@
  * was told.
  *
  * sources: core/ngx_smtp_sys.c core/ngx_smtp_crc32c.c
+ * sources: core/ngx_smtp_pages.c
  * sources: spool/ngx_smtp_record.c spool/ngx_smtp_event.c
  * sources: spool/ngx_smtp_spool_dir.c spool/ngx_smtp_segment.c
  * sources: spool/ngx_smtp_seal.c spool/ngx_smtp_body.c
