@@ -461,6 +461,8 @@ ngx_smtp_store_wake_handler(ngx_event_t *ev)
 static void
 ngx_smtp_store_slice_handler(ngx_event_t *ev)
 {
+    ngx_msec_t         start;
+    ngx_uint_t         more;
     ngx_smtp_dummy_t  *dummy;
     ngx_smtp_store_t  *store;
 
@@ -471,7 +473,14 @@ ngx_smtp_store_slice_handler(ngx_event_t *ev)
         return;
     }
 
-    if (ngx_smtp_own_slice(store) + ngx_smtp_renew_slice(store)) {
+    /* one slice for all: whoever comes last does one step at least */
+
+    start = ngx_smtp_store_clock();
+
+    more = ngx_smtp_own_slice(store, start);
+    more += ngx_smtp_renew_slice(store, start);
+
+    if (more) {
         ngx_post_event(ev, &ngx_posted_next_events);
     }
 }

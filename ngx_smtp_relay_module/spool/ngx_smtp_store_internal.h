@@ -575,8 +575,11 @@ void ngx_smtp_upkeep_task(ngx_smtp_store_t *store);
 
 /* ngx_smtp_store_own.c */
 
-/* All that the loop does for segments that come and go, in a slice. */
-ngx_uint_t ngx_smtp_own_slice(ngx_smtp_store_t *store);
+/*
+ * What the loop does for segments that come and go, in a slice that began at
+ * start; returns 1 when there is more.
+ */
+ngx_uint_t ngx_smtp_own_slice(ngx_smtp_store_t *store, ngx_msec_t start);
 /* In a thread; then, on the loop, what it found. */
 void ngx_smtp_own_look(ngx_smtp_spool_t *spool, ngx_smtp_look_t *look);
 void ngx_smtp_own_looked(ngx_smtp_store_t *store, ngx_smtp_look_t *look);
@@ -651,7 +654,7 @@ void ngx_smtp_snapshot_free(ngx_smtp_snapshot_t *snap);
 /* Begins with a segment that needs it, if there is none in work. */
 void ngx_smtp_renew_begin(ngx_smtp_store_t *store);
 /* The event loop's part, in a slice; returns 1 when there is more. */
-ngx_uint_t ngx_smtp_renew_slice(ngx_smtp_store_t *store);
+ngx_uint_t ngx_smtp_renew_slice(ngx_smtp_store_t *store, ngx_msec_t start);
 /* The upkeep's part: what is next, and that. */
 ngx_smtp_upkeep_e ngx_smtp_renew_choose(ngx_smtp_store_t *store,
     ngx_smtp_segment_t **seg);

@@ -676,14 +676,12 @@ ngx_smtp_own_insert(ngx_smtp_segment_t *seg)
 
 
 ngx_uint_t
-ngx_smtp_own_slice(ngx_smtp_store_t *store)
+ngx_smtp_own_slice(ngx_smtp_store_t *store, ngx_msec_t start)
 {
-    ngx_msec_t           start;
     ngx_uint_t           more, left, worked;
     ngx_queue_t         *q, *next;
     ngx_smtp_segment_t  *seg;
 
-    start = ngx_smtp_store_clock();
     more = 0;
     worked = 0;
 

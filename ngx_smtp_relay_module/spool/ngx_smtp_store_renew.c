@@ -267,10 +267,9 @@ ngx_smtp_renew_watch(ngx_smtp_renewal_t *r)
 
 
 ngx_uint_t
-ngx_smtp_renew_slice(ngx_smtp_store_t *store)
+ngx_smtp_renew_slice(ngx_smtp_store_t *store, ngx_msec_t start)
 {
     ngx_uint_t           more;
-    ngx_msec_t           start;
     ngx_smtp_renewal_t  *r;
 
     r = store->renewal;
@@ -278,8 +277,6 @@ ngx_smtp_renew_slice(ngx_smtp_store_t *store)
     if (r == NULL) {
         return 0;
     }
-
-    start = ngx_smtp_store_clock();
 
     do {
         switch (r->phase) {
