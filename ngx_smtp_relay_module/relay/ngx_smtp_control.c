@@ -11,10 +11,11 @@
  *                  ^                                              |
  *                  +--- next slice ---    filters by address, row or action
  *
- * A job works for 2 ms at a time and 80 ms in all; then it says how far it
- * came.  What needs the envelope waits in a ring, in the order of the walk,
- * for readers that read the heads of messages in threads, so that everything
- * is done in the order of ids and one position tells what was done.
+ * Jobs work for 2 ms of an iteration together, and 80 ms each in all; then a
+ * job says how far it came.  What needs the envelope waits in a ring, in the
+ * order of the walk, for readers that read the heads of messages in threads,
+ * so that everything is done in the order of ids and one position tells what
+ * was done.
  *
  * A job owns its pool, its walk, its readers; the call belongs to the bus,
  * which says when nobody waits for the answer any more.
@@ -68,10 +69,11 @@ struct ngx_smtp_control_job_s {
     ngx_event_t                  event;     /* posted: the next slice */
 
     ngx_smtp_control_request_t   request;
-    ngx_msec_t                   deadline;
+    uint64_t                     deadline;
     ngx_smtp_walk_t              walk;
     u_char                       id[NGX_SMTP_KEY_LEN];
     u_char                       position[NGX_SMTP_KEY_LEN];
+    u_char                       done[NGX_SMTP_KEY_LEN];    /* of the ring */
 
     ngx_smtp_control_slot_t      ring[NGX_SMTP_CONTROL_RING];
     ngx_uint_t                   head;
@@ -87,6 +89,7 @@ struct ngx_smtp_control_job_s {
     unsigned                     envelope:1;    /* must be read */
     unsigned                     walked:1;  /* to the end */
     unsigned                     stop:1;    /* walks no further */
+    unsigned                     some:1;    /* done is set */
 };
 
 
@@ -108,6 +111,8 @@ static void ngx_smtp_control_refuse(ngx_smtp_bus_call_t *call,
     ngx_uint_t tag);
 static void ngx_smtp_control_handler(ngx_event_t *ev);
 static void ngx_smtp_control_step(ngx_smtp_control_job_t *job);
+static void ngx_smtp_control_late(ngx_smtp_control_job_t *job);
+static void ngx_smtp_control_ring_free(ngx_smtp_control_job_t *job);
 static void ngx_smtp_control_visit(ngx_smtp_control_job_t *job,
     ngx_smtp_message_t *m);
 static ngx_uint_t ngx_smtp_control_wanted(ngx_smtp_control_job_t *job,
@@ -136,7 +141,7 @@ static void ngx_smtp_control_put_number(ngx_smtp_control_job_t *job,
 static void ngx_smtp_control_put_counts(ngx_smtp_control_job_t *job);
 static void ngx_smtp_control_gone(void *data);
 static void ngx_smtp_control_job_free(ngx_smtp_control_job_t *job);
-static ngx_msec_t ngx_smtp_control_clock(void);
+static uint64_t ngx_smtp_control_clock(void);
 
 
 ngx_smtp_control_t *
@@ -337,13 +342,16 @@ ngx_smtp_control_handler(ngx_event_t *ev)
 static void
 ngx_smtp_control_step(ngx_smtp_control_job_t *job)
 {
+    uint64_t                  end, now;
     ngx_int_t                 rc;
-    ngx_msec_t                start, now;
     ngx_uint_t                n;
     ngx_smtp_message_t       *m;
     ngx_smtp_control_slot_t  *slot;
 
-    start = ngx_smtp_control_clock();
+    /* one slice of an iteration for all jobs */
+
+    now = ngx_smtp_control_clock();
+    end = now + NGX_SMTP_CONTROL_SLICE / job->control->njobs;
 
     for (n = 1; /* void */ ; n++) {
 
@@ -359,9 +367,7 @@ ngx_smtp_control_step(ngx_smtp_control_job_t *job)
 
             ngx_smtp_control_slot(job, slot);
 
-            if (ngx_smtp_control_clock() - start
-                >= NGX_SMTP_CONTROL_SLICE)
-            {
+            if (ngx_smtp_control_clock() >= end) {
                 break;
             }
         }
@@ -387,6 +393,15 @@ ngx_smtp_control_step(ngx_smtp_control_job_t *job)
             }
         }
 
+        if (job->envelope || n % NGX_SMTP_CONTROL_LOOKS == 0) {
+            now = ngx_smtp_control_clock();
+
+            if (now >= job->deadline) {
+                job->stop = 1;
+                ngx_smtp_control_late(job);
+            }
+        }
+
         if (job->used
             && (job->used == NGX_SMTP_CONTROL_RING || job->stop
                 || job->walked)
@@ -396,21 +411,29 @@ ngx_smtp_control_step(ngx_smtp_control_job_t *job)
             return;
         }
 
-        if (n % NGX_SMTP_CONTROL_LOOKS && !job->envelope) {
-            continue;
-        }
-
-        now = ngx_smtp_control_clock();
-
-        if ((ngx_msec_int_t) (now - job->deadline) >= 0) {
-            job->stop = 1;
-        }
-
-        if (now - start >= NGX_SMTP_CONTROL_SLICE) {
+        if (now >= end) {
             ngx_post_event(&job->event, &ngx_posted_next_events);
             return;
         }
     }
+}
+
+
+/* The disk is slow: what it did not give in time is for the next request. */
+
+static void
+ngx_smtp_control_late(ngx_smtp_control_job_t *job)
+{
+    if (job->used == 0 || !job->some) {
+        return;
+    }
+
+    ngx_smtp_control_ring_free(job);
+
+    job->used = 0;
+    job->walked = 0;
+
+    ngx_memcpy(job->position, job->done, NGX_SMTP_KEY_LEN);
 }
 
 
@@ -636,6 +659,9 @@ ngx_smtp_control_slot(ngx_smtp_control_job_t *job,
     slot->reader = NULL;
 
     ngx_smtp_message_unwatch(&slot->watch);
+
+    ngx_memcpy(job->done, slot->key, NGX_SMTP_KEY_LEN);
+    job->some = 1;
 
     /* behind the end of a page */
 
@@ -870,7 +896,7 @@ ngx_smtp_control_gone(void *data)
 
 
 static void
-ngx_smtp_control_job_free(ngx_smtp_control_job_t *job)
+ngx_smtp_control_ring_free(ngx_smtp_control_job_t *job)
 {
     ngx_uint_t                i;
     ngx_smtp_control_slot_t  *slot;
@@ -882,12 +908,21 @@ ngx_smtp_control_job_free(ngx_smtp_control_job_t *job)
 
         if (slot->reader) {
             ngx_smtp_reader_close(slot->reader);
+            slot->reader = NULL;
         }
 
         if (slot->history) {
             ngx_smtp_history_close(slot->history);
+            slot->history = NULL;
         }
     }
+}
+
+
+static void
+ngx_smtp_control_job_free(ngx_smtp_control_job_t *job)
+{
+    ngx_smtp_control_ring_free(job);
 
     ngx_smtp_walk_end(&job->walk);
 
@@ -905,12 +940,14 @@ ngx_smtp_control_job_free(ngx_smtp_control_job_t *job)
 }
 
 
-static ngx_msec_t
+/* us */
+
+static uint64_t
 ngx_smtp_control_clock(void)
 {
     struct timespec  ts;
 
     (void) clock_gettime(CLOCK_MONOTONIC, &ts);
 
-    return (ngx_msec_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+    return (uint64_t) ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }

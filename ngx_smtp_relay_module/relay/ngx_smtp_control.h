@@ -31,9 +31,9 @@
 #include "ngx_smtp_relay.h"
 
 
-#define NGX_SMTP_CONTROL_BUDGET     80      /* ms, so that the answer is there
-                                               within 100 */
-#define NGX_SMTP_CONTROL_SLICE      2       /* ms, of the event loop */
+#define NGX_SMTP_CONTROL_BUDGET     80000   /* us, so that the answer is there
+                                               within 100 ms */
+#define NGX_SMTP_CONTROL_SLICE      2000    /* us, of the event loop */
 #define NGX_SMTP_CONTROL_LIMIT      100     /* messages of a page */
 #define NGX_SMTP_CONTROL_LIMIT_MAX  1000
 #define NGX_SMTP_CONTROL_VALUE_MAX  1024    /* bytes of a filter */

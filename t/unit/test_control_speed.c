@@ -31,6 +31,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 
 #define TEST_SEGMENTS  20
@@ -51,6 +52,7 @@ typedef struct {
 } test_answer_t;
 
 
+static void test_next(void);
 static void test_ask(ngx_smtp_control_request_t *request, ngx_uint_t *total,
     ngx_uint_t *requests, const char *what);
 static void test_list(void **state);
@@ -58,6 +60,7 @@ static void test_filters(void **state);
 static void test_count(void **state);
 static void test_act(void **state);
 static void test_bounds(void **state);
+static void test_slow(void **state);
 
 
 static ngx_smtp_store_t          store;
@@ -71,6 +74,8 @@ static ngx_uint_t                bus_answered;
 static test_answer_t             answer;
 static ngx_uint_t                acted;
 static ngx_uint_t                readers;
+static ngx_smtp_reader_t        *slow;      /* the first one */
+static ngx_uint_t                disk_slow;
 
 
 /* what lies below and beside */
@@ -188,7 +193,17 @@ ngx_smtp_reader_peek(ngx_smtp_message_t *m, ngx_uint_t slice,
     *rp = r;
     readers++;
 
-    return NGX_OK;
+    if (!disk_slow) {
+        return NGX_OK;
+    }
+
+    r->handler = handler;
+
+    if (slow == NULL) {
+        slow = r;
+    }
+
+    return NGX_AGAIN;
 }
 
 
@@ -389,6 +404,21 @@ test_clock(void)
 }
 
 
+/* the next iteration of the event loop */
+
+static void
+test_next(void)
+{
+    ngx_queue_t  *q;
+
+    while (!ngx_queue_empty(&ngx_posted_next_events)) {
+        q = ngx_queue_head(&ngx_posted_next_events);
+        ngx_queue_remove(q);
+        ngx_queue_insert_tail(&ngx_posted_events, q);
+    }
+}
+
+
 /* One request after the other until the end; total: rows, acts or a count. */
 
 static void
@@ -400,7 +430,6 @@ test_ask(ngx_smtp_control_request_t *request, ngx_uint_t *total,
     ngx_str_t             payload;
     ngx_uint_t            n;
     ngx_pool_t           *pool;
-    ngx_queue_t          *q;
     ngx_smtp_bus_call_t   call;
 
     *total = 0;
@@ -423,16 +452,9 @@ test_ask(ngx_smtp_control_request_t *request, ngx_uint_t *total,
         while (bus_answered == n) {
             (void) shim_posted_run();
 
-            /* the next iteration of the event loop */
-
             assert_true(bus_answered != n
                         || !ngx_queue_empty(&ngx_posted_next_events));
-
-            while (!ngx_queue_empty(&ngx_posted_next_events)) {
-                q = ngx_queue_head(&ngx_posted_next_events);
-                ngx_queue_remove(q);
-                ngx_queue_insert_tail(&ngx_posted_events, q);
-            }
+            test_next();
         }
 
         took += test_clock() - start;
@@ -602,6 +624,62 @@ test_bounds(void **state)
 }
 
 
+/* a disk that stops: the page ends in time, behind what was read */
+
+static void
+test_slow(void **state)
+{
+    ngx_str_t                    payload;
+    ngx_uint_t                   n;
+    ngx_pool_t                  *pool;
+    ngx_smtp_bus_call_t          call;
+    ngx_smtp_control_request_t   request;
+
+    memset(&request, 0, sizeof(request));
+    memset(&call, 0, sizeof(call));
+
+    request.op = NGX_SMTP_CONTROL_LIST;
+    request.limit = 1000;
+
+    pool = ngx_create_pool(4096, &shim_log);
+    assert_int_equal(ngx_smtp_control_encode(&request, pool, &payload),
+                     NGX_OK);
+
+    n = bus_answered;
+    disk_slow = 1;
+    slow = NULL;
+
+    bus_handler(bus_data, &call, &payload);
+    (void) shim_posted_run();
+
+    /* the ring is full, and nothing was read */
+
+    assert_int_equal(bus_answered, n);
+    assert_int_equal(readers, 16);
+    assert_non_null(slow);
+
+    /* the first one comes late: it is what the page has */
+
+    usleep(NGX_SMTP_CONTROL_BUDGET + 1000);
+
+    slow->handler(slow, NGX_OK);
+    (void) shim_posted_run();
+
+    while (bus_answered == n) {
+        test_next();
+        assert_int_not_equal(shim_posted_run(), 0);
+    }
+
+    assert_int_equal(answer.rows, 1);
+    assert_true(answer.more);
+    assert_memory_equal(answer.position, answer.last, NGX_SMTP_KEY_LEN);
+    assert_int_equal(readers, 0);
+
+    disk_slow = 0;
+    ngx_destroy_pool(pool);
+}
+
+
 int
 main(void)
 {
@@ -614,6 +692,8 @@ main(void)
                                         test_teardown),
         cmocka_unit_test_setup_teardown(test_act, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(test_bounds, test_setup,
+                                        test_teardown),
+        cmocka_unit_test_setup_teardown(test_slow, test_setup,
                                         test_teardown),
     };
 
