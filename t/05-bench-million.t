@@ -38,7 +38,8 @@ my $r = bench('million', qw/ --queue 400 --messages 60 --runs 1 --sessions 5
 is_deeply([ map { $_->{name} } @{$r->{checks}} ], [ 'memory of a message',
     'recovery, cold', 'memory of a recovered message',
     'accept beside it / empty', 'delivery beside it / empty',
-    'a page of the queue' ], 'million: what is judged');
+    'a page of the queue', 'a page by domain', 'a page by error',
+    'a page by sender', 'a page by state' ], 'million: what is judged');
 
 for my $name ('leaving',
     map { "$_ all" } qw/ hold release requeue flush delete /)

@@ -25,6 +25,9 @@
 
 #if (NGX_SMTP_LOOP_TIME)
 
+#define NGX_SMTP_LOOP_LONG  5000000     /* ns */
+
+
 static ngx_int_t ngx_smtp_loop_process_events(ngx_cycle_t *cycle,
     ngx_msec_t timer, ngx_uint_t flags);
 static uint64_t ngx_smtp_loop_clock(clockid_t id);
@@ -37,6 +40,8 @@ static ngx_log_t   *ngx_smtp_loop_log;
 static uint64_t     ngx_smtp_loop_began;    /* ns of CPU time */
 static uint64_t     ngx_smtp_loop_longest;
 static uint64_t     ngx_smtp_loop_ended;    /* the longest, monotonic clock */
+static ngx_uint_t   ngx_smtp_loop_count;
+static ngx_uint_t   ngx_smtp_loop_long;
 static time_t       ngx_smtp_loop_second;
 
 
@@ -55,16 +60,22 @@ static ngx_int_t
 ngx_smtp_loop_process_events(ngx_cycle_t *cycle, ngx_msec_t timer,
     ngx_uint_t flags)
 {
-    uint64_t  now;
+    uint64_t  now, took;
 
     now = ngx_smtp_loop_clock(CLOCK_THREAD_CPUTIME_ID);
 
     /* the first iteration began before us */
 
-    if (ngx_smtp_loop_began
-        && now - ngx_smtp_loop_began > ngx_smtp_loop_longest)
-    {
-        ngx_smtp_loop_longest = now - ngx_smtp_loop_began;
+    took = ngx_smtp_loop_began ? now - ngx_smtp_loop_began : 0;
+
+    ngx_smtp_loop_count++;
+
+    if (took > NGX_SMTP_LOOP_LONG) {
+        ngx_smtp_loop_long++;
+    }
+
+    if (took > ngx_smtp_loop_longest) {
+        ngx_smtp_loop_longest = took;
         ngx_smtp_loop_ended = ngx_smtp_loop_clock(CLOCK_MONOTONIC);
     }
 
@@ -95,12 +106,15 @@ static void
 ngx_smtp_loop_tell(void)
 {
     ngx_log_error(NGX_LOG_NOTICE, ngx_smtp_loop_log, 0,
-                  "smtp loop: %uL us until %uL.%06uL",
+                  "smtp loop: %uL us until %uL.%06uL, %ui of %ui over 5 ms",
                   ngx_smtp_loop_longest / 1000,
                   ngx_smtp_loop_ended / 1000000000,
-                  ngx_smtp_loop_ended % 1000000000 / 1000);
+                  ngx_smtp_loop_ended % 1000000000 / 1000,
+                  ngx_smtp_loop_long, ngx_smtp_loop_count);
 
     ngx_smtp_loop_longest = 0;
+    ngx_smtp_loop_long = 0;
+    ngx_smtp_loop_count = 0;
     ngx_smtp_loop_second = ngx_time();
 }
 

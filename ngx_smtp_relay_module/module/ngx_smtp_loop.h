@@ -29,7 +29,7 @@
  * In init_process: from now on a line in the error log, level notice, tells
  * once a second the CPU time of the longest iteration in it, microseconds:
  *
- *     smtp loop: 1234 us until 5678.901234
+ *     smtp loop: 1234 us until 5678.901234, 0 of 4321 over 5 ms
  *
  * When it ended is told by the monotonic clock, to find it in a profile:
  * perf record -k CLOCK_MONOTONIC.

@@ -385,21 +385,24 @@ sub nginx_end {
 
 
 # the longest iteration of the event loop in us, from this offset of the error
-# log on; undef: not measured.  In list context also the offset of its end.
+# log on; undef: not measured.  In list context also the offset of its end, and
+# how many iterations took over 5 ms, of how many.
 
 sub loops {
 	my ($home, $offset) = @_;
-	my $longest;
+	my ($longest, $over, $all);
 
 	open my $fh, '<', "$home/error.log" or return;
 	seek $fh, $offset // 0, 0;
 
 	while (<$fh>) {
-		/ smtp loop: (\d+) us/ or next;
+		/ smtp loop: (\d+) us until [\d.]+, (\d+) of (\d+)/ or next;
 		$longest = $1 if !defined $longest || $1 > $longest;
+		$over += $2;
+		$all += $3;
 	}
 
-	return wantarray ? ($longest, tell $fh) : $longest;
+	return wantarray ? ($longest, tell $fh, $over, $all) : $longest;
 }
 
 
