@@ -44,12 +44,11 @@
 #define NGX_SMTP_DATA_WINDOW  1024
 
 /* octets that are looked at together, by the vector unit if there is one */
-#define NGX_SMTP_DATA_VECTOR  16
-#define NGX_SMTP_DATA_BLOCK   (4 * NGX_SMTP_DATA_VECTOR)
+#define NGX_SMTP_DATA_BLOCK   16
 
 
 typedef u_char  ngx_smtp_data_vector_t
-    __attribute__((vector_size(NGX_SMTP_DATA_VECTOR)));
+    __attribute__((vector_size(NGX_SMTP_DATA_BLOCK)));
 
 
 static ngx_int_t ngx_smtp_data_run(ngx_smtp_data_decoder_t *d, u_char **pos,
@@ -373,10 +372,8 @@ static u_char *
 ngx_smtp_data_plain(u_char *p, u_char *last, ngx_uint_t dots,
     ngx_uint_t *seen)
 {
-    ngx_uint_t              i;
-    u_char                 *start;
-    ngx_smtp_data_vector_t  cr, lf, dot, w, next, bits, nuls, bad;
-    ngx_smtp_data_vector_t  block_bits, block_nuls;
+    u_char                  *start;
+    ngx_smtp_data_vector_t   cr, lf, dot, w, next, bits, nuls, bad;
 
     if (last - p <= NGX_SMTP_DATA_BLOCK || *p == LF) {
         return p;
@@ -392,28 +389,18 @@ ngx_smtp_data_plain(u_char *p, u_char *last, ngx_uint_t dots,
     nuls = bits;
 
     while (last - p > NGX_SMTP_DATA_BLOCK) {
+        ngx_memcpy(&w, p, NGX_SMTP_DATA_BLOCK);
+        ngx_memcpy(&next, p + 1, NGX_SMTP_DATA_BLOCK);
 
-        block_bits = bits;
-        block_nuls = nuls;
-        bad = (ngx_smtp_data_vector_t) { 0 };
-
-        for (i = 0; i < NGX_SMTP_DATA_BLOCK; i += NGX_SMTP_DATA_VECTOR) {
-            ngx_memcpy(&w, p + i, NGX_SMTP_DATA_VECTOR);
-            ngx_memcpy(&next, p + i + 1, NGX_SMTP_DATA_VECTOR);
-
-            bad |= (ngx_smtp_data_vector_t) ((w == cr) ^ (next == lf));
-            bad |= (ngx_smtp_data_vector_t) ((w == lf) & (next == dot));
-
-            block_bits |= w;
-            block_nuls |= (ngx_smtp_data_vector_t) (w == 0);
-        }
+        bad = (ngx_smtp_data_vector_t) ((w == cr) ^ (next == lf));
+        bad |= (ngx_smtp_data_vector_t) ((w == lf) & (next == dot));
 
         if (ngx_smtp_data_any(bad)) {
             break;
         }
 
-        bits = block_bits;
-        nuls = block_nuls;
+        bits |= w;
+        nuls |= (ngx_smtp_data_vector_t) (w == 0);
         p += NGX_SMTP_DATA_BLOCK;
     }
 

@@ -31,7 +31,7 @@
 
 #define DEPTH  8
 
-/* more than a block of octets that the coders look at together */
+/* more than some blocks of octets that the coders look at together */
 #define LONG   70
 
 
@@ -393,7 +393,7 @@ test_encode_one(u_char *in, size_t len)
 }
 
 
-/* amid of octets that are looked at in blocks of 64 */
+/* amid octets that are looked at in blocks */
 
 static void
 test_long_one(u_char *in, size_t len)
