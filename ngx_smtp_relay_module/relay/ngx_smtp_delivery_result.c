@@ -91,6 +91,20 @@ ngx_smtp_delivery_record(ngx_smtp_delivery_t *d)
     m = d->message;
     now = ngx_time();
 
+    /*
+     * The store counts calls.  Transactions that follow each other, as there
+     * are more recipients than one takes, are one attempt, here and on disk.
+     */
+
+    if (d->report == NULL) {
+
+        if (d->counted && m->attempts) {
+            m->attempts--;
+        }
+
+        d->counted = 1;
+    }
+
     peer = (d->conn && d->conn->name.len) ? &d->conn->name
                                           : &d->route->conf->next_hop;
 

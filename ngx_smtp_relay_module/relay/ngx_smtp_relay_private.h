@@ -174,6 +174,7 @@ struct ngx_smtp_delivery_s {
     unsigned                  outstanding:1;
     unsigned                  unknown:1;  /* end of data without answer */
     unsigned                  progress:1; /* some recipient became final */
+    unsigned                  counted:1;  /* in m->attempts */
     unsigned                  begun:1;    /* slices were taken: rewind */
     unsigned                  broken:1;   /* the message cannot be read */
     unsigned                  utf8:1;     /* it cannot go without SMTPUTF8 */

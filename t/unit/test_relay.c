@@ -643,6 +643,8 @@ test_replaced_421(void **state)
 static void
 test_transactions(void **state)
 {
+    test_message_t  *tm;
+
     qcf.max_rcpts = 2;
 
     scene_submit("a@from.test", "x\r\n", 3, "b@to.test", "c@to.test",
@@ -664,7 +666,7 @@ test_transactions(void **state)
 
     /* the peer's own limit holds, and its close between the two is harmless */
 
-    scene_submit("a@from.test", "x\r\n", 2, "b@to.test", "c@to.test");
+    tm = scene_submit("a@from.test", "x\r\n", 2, "b@to.test", "c@to.test");
     scene_settle();
     scene_say(0, "421 bye\r\n");
     scene_open_session(1, "250-mx\r\n250-PIPELINING\r\n"
@@ -674,6 +676,8 @@ test_transactions(void **state)
     scene_lose(1, NGX_SMTP_PEER_CLOSED);
     journal[strlen("out+ r0=1/250 out- r1=5/0")] = '\0';
     assert_journal("out+ r0=1/250 out- r1=5/0");
+    assert_int_equal(tm->m.attempts, 1);
+    assert_in_range(tm->m.due_at - ngx_time(), retry[0] / 2, retry[0] * 2);
 }
 
 
