@@ -273,7 +273,32 @@ $t->refused(conf("$pass; smtp_health_check;", ''), qr/is duplicate/, 'twice');
 $t->refused(conf('smtp_pass $hostname:25; smtp_health_check;', ''),
     qr/needs "smtp_pass" or "smtp_verify_recipient" with the name of an upstream.*:\d+$/m,
     'with a variable');
+
+my $queue = 'smtp_queue q { spool %%DIR%%/s; next_hop 127.0.0.1:25; '
+    . 'spool_min_free 1m; }';
+
 $t->accepted(conf('smtp_pass $hostname:25;', 'smtp_health_check;'),
-    'inherited, with a variable');
+    'inherited, with a variable',
+    qr/\[warn\].* of "smtp_pass \$hostname:25", .* off".*:\d+$/m);
+$t->accepted(conf('smtp_pass $hostname:25; smtp_health_check off;',
+    'smtp_health_check;'), 'inherited, with a variable: off');
+$t->accepted(conf('smtp_enqueue q; smtp_verify_recipient $hostname:25;',
+    "$queue smtp_health_check;"), 'verify, with a variable',
+    qr/\[warn\].* of "smtp_verify_recipient \$hostname:25", .*:\d+$/m);
+$t->accepted(conf('smtp_enqueue q;', "$queue smtp_health_check;"),
+    'nobody to be checked');
+
+SKIP: {
+    skip 'no "resolve" in upstream{}', 3 unless $t->nginx_version() ge v1.27.3;
+
+    my $upstream = 'resolver 127.0.0.1; upstream mta { zone mta 64k; '
+        . 'server host.test:25 resolve; server 127.0.0.1:25; }';
+
+    $t->accepted(conf('smtp_pass mta;', $upstream), 'resolve, no checks');
+    $t->accepted(conf('smtp_pass mta; smtp_health_check off;',
+        "smtp_health_check; $upstream"), 'resolve, no checks here');
+    $t->accepted(conf('smtp_pass mta; smtp_health_check;', $upstream),
+        'resolve', qr/\[warn\].* does not check "server host.test:25".*:\d+$/m);
+}
 
 $t->done();

@@ -146,8 +146,14 @@ char *ngx_smtp_conf_merge_pass(ngx_conf_t *cf, ngx_smtp_server_conf_t *prev,
 char *ngx_smtp_conf_merge_health(ngx_conf_t *cf, ngx_smtp_server_conf_t *prev,
     ngx_smtp_server_conf_t *conf);
 
-/* workers get to know the backends of conf->upstream; conf is not moved */
-char *ngx_smtp_conf_list_backends(ngx_conf_t *cf, ngx_smtp_pass_conf_t *conf);
+/* workers get to know the backends of pass->upstream; pass is not moved */
+char *ngx_smtp_conf_list_backends(ngx_conf_t *cf,
+    ngx_smtp_server_conf_t *conf, ngx_smtp_pass_conf_t *pass);
+
+/* warns if backends are to be checked, but are named by variables of name */
+void ngx_smtp_conf_health_unknown(ngx_conf_t *cf,
+    ngx_smtp_server_conf_t *conf, ngx_smtp_pass_conf_t *pass,
+    const char *name);
 
 /* the same for smtp_verify_recipient, when all of smtp_pass is merged */
 char *ngx_smtp_conf_merge_verify(ngx_conf_t *cf, ngx_smtp_server_conf_t *prev,

@@ -19,6 +19,8 @@
 
 static ngx_int_t ngx_smtp_conf_health_param(ngx_smtp_pass_conf_t *pass,
     ngx_str_t *value);
+static void ngx_smtp_conf_health_resolved(ngx_conf_t *cf,
+    ngx_smtp_server_conf_t *conf, ngx_smtp_pass_conf_t *pass);
 
 
 char *
@@ -149,7 +151,7 @@ ngx_smtp_conf_merge_health(ngx_conf_t *cf, ngx_smtp_server_conf_t *prev,
     }
 
     if (c->upstream) {
-        return ngx_smtp_conf_list_backends(cf, c);
+        return ngx_smtp_conf_list_backends(cf, conf, c);
     }
 
     /* the time is left set: it holds for the verifier's backends, too */
@@ -165,24 +167,80 @@ ngx_smtp_conf_merge_health(ngx_conf_t *cf, ngx_smtp_server_conf_t *prev,
                                    "variable names is not known");
     }
 
+    ngx_smtp_conf_health_unknown(cf, conf, c, "smtp_pass");
+
     return NGX_CONF_OK;
 }
 
 
-char *
-ngx_smtp_conf_list_backends(ngx_conf_t *cf, ngx_smtp_pass_conf_t *conf)
+/* What is asked for cannot be had: the operator may rely on it. */
+
+void
+ngx_smtp_conf_health_unknown(ngx_conf_t *cf, ngx_smtp_server_conf_t *conf,
+    ngx_smtp_pass_conf_t *pass, const char *name)
 {
-    ngx_smtp_pass_conf_t  **pass;
+    if (pass->value == NULL || pass->health_interval == 0) {
+        return;
+    }
+
+    ngx_log_error(NGX_LOG_WARN, cf->log, 0,
+                  "\"smtp_health_check\" does not check the servers of "
+                  "\"%s %V\", as it is not known whom a variable names; name "
+                  "an upstream{}, or say \"smtp_health_check off\" in this "
+                  "server{}, in %s:%ui", name, &pass->target,
+                  conf->server.file, conf->server.line);
+}
+
+
+/* "server ... resolve": its addresses are not known yet, and have no names */
+
+static void
+ngx_smtp_conf_health_resolved(ngx_conf_t *cf, ngx_smtp_server_conf_t *conf,
+    ngx_smtp_pass_conf_t *pass)
+{
+    ngx_uint_t                     i;
+    ngx_array_t                   *servers;
+    ngx_stream_upstream_server_t  *us;
+
+    servers = pass->upstream->servers;
+    us = servers ? servers->elts : NULL;
+
+    for (i = 0; servers && i < servers->nelts; i++) {
+
+        if (us[i].down || (us[i].naddrs && us[i].addrs[0].name.len)) {
+            continue;
+        }
+
+        ngx_log_error(NGX_LOG_WARN, cf->log, 0,
+                      "\"smtp_health_check\" does not check \"server %V\" of "
+                      "upstream{} \"%V\", as its addresses are not known "
+                      "before nginx runs; leave out \"resolve\", or say "
+                      "\"smtp_health_check off\" in this server{}, in %s:%ui",
+                      &us[i].name, &pass->upstream->host, conf->server.file,
+                      conf->server.line);
+    }
+}
+
+
+char *
+ngx_smtp_conf_list_backends(ngx_conf_t *cf, ngx_smtp_server_conf_t *conf,
+    ngx_smtp_pass_conf_t *pass)
+{
+    ngx_smtp_pass_conf_t  **place;
     ngx_smtp_main_conf_t   *smcf;
+
+    if (pass->health_interval) {
+        ngx_smtp_conf_health_resolved(cf, conf, pass);
+    }
 
     smcf = ngx_stream_conf_get_module_main_conf(cf, ngx_smtp_relay_module);
 
-    pass = ngx_array_push(&smcf->passes);
-    if (pass == NULL) {
+    place = ngx_array_push(&smcf->passes);
+    if (place == NULL) {
         return NGX_CONF_ERROR;
     }
 
-    *pass = conf;
+    *place = pass;
 
     return NGX_CONF_OK;
 }

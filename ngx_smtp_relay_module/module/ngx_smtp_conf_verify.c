@@ -220,10 +220,11 @@ ngx_smtp_conf_merge_verify(ngx_conf_t *cf, ngx_smtp_server_conf_t *prev,
     /* who is not checked need not be known: a question is offered nothing */
 
     if (c->upstream == NULL) {
+        ngx_smtp_conf_health_unknown(cf, conf, c, "smtp_verify_recipient");
         c->health_interval = 0;
 
     } else if (c->health_interval
-               && ngx_smtp_conf_list_backends(cf, c) != NGX_CONF_OK)
+               && ngx_smtp_conf_list_backends(cf, conf, c) != NGX_CONF_OK)
     {
         return NGX_CONF_ERROR;
     }

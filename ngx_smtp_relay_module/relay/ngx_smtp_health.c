@@ -181,6 +181,13 @@ ngx_smtp_health_list(ngx_smtp_pass_conf_t *conf, ngx_pool_t *pool)
         for (i = 0; i < conf->upstream->servers->nelts; i++) {
 
             for (k = 0; k < us[i].naddrs && !us[i].down; k++) {
+
+                /* "resolve": nginx keeps the port here, and no address */
+
+                if (us[i].addrs[k].name.len == 0) {
+                    continue;
+                }
+
                 b = ngx_smtp_health_add(&list, us[i].addrs[k].sockaddr,
                                         us[i].addrs[k].socklen,
                                         &us[i].addrs[k].name);
