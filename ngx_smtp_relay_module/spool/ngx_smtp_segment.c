@@ -448,9 +448,14 @@ ngx_smtp_segment_log_extend(ngx_smtp_segment_file_t *f, off_t end)
         return NGX_OK;
     }
 
-    /* a segment that takes no more mail grows by little */
+    /* a segment that takes no more mail, or little of it, grows by little */
 
-    size = f->full ? NGX_SMTP_RESERVE_SMALL : NGX_SMTP_RESERVE_CHUNK;
+    size = NGX_SMTP_RESERVE_SMALL;
+
+    if (!f->full && f->log_space > size) {
+        size = ngx_min(f->log_space, NGX_SMTP_RESERVE_CHUNK);
+    }
+
     size = ngx_max(size, end - f->log_space);
 
     rc = ngx_smtp_sys.fallocate(f->log, FALLOC_FL_KEEP_SIZE, f->log_space,
