@@ -24,8 +24,15 @@
 #include "ngx_smtp_task.h"
 
 
+/* open files that are neither of connections nor of segments */
+#define NGX_SMTP_WORKER_FILES     64
+#define NGX_SMTP_WORKER_SEGMENTS  4
+
+
 static ngx_int_t ngx_smtp_worker_start(ngx_cycle_t *cycle,
     ngx_smtp_main_conf_t *smcf);
+static ngx_uint_t ngx_smtp_worker_segments(ngx_cycle_t *cycle,
+    ngx_uint_t nstores);
 static ngx_int_t ngx_smtp_worker_health(ngx_cycle_t *cycle,
     ngx_smtp_main_conf_t *smcf);
 static void ngx_smtp_worker_health_stop(ngx_smtp_main_conf_t *smcf);
@@ -151,6 +158,8 @@ ngx_smtp_worker_start(ngx_cycle_t *cycle, ngx_smtp_main_conf_t *smcf)
         }
 
         sc[i]->workers = ccf->worker_processes;
+        sc[i]->segments = ngx_smtp_worker_segments(cycle,
+                                                   smcf->stores.nelts);
 
         sc[i]->store = ngx_smtp_store_start(sc[i], cycle->log);
 
@@ -174,6 +183,32 @@ ngx_smtp_worker_start(ngx_cycle_t *cycle, ngx_smtp_main_conf_t *smcf)
     }
 
     return ngx_smtp_worker_watch(cycle, smcf);
+}
+
+
+/*
+ * How many segments a store may have open: what connections leave of the open
+ * files that are allowed, but a quarter of these at least; two for each.
+ */
+
+static ngx_uint_t
+ngx_smtp_worker_segments(ngx_cycle_t *cycle, ngx_uint_t nstores)
+{
+    ngx_uint_t     files, room;
+    struct rlimit  rlmt;
+
+    if (getrlimit(RLIMIT_NOFILE, &rlmt) == -1
+        || rlmt.rlim_cur == RLIM_INFINITY)
+    {
+        return 0;
+    }
+
+    files = (ngx_uint_t) rlmt.rlim_cur;
+    room = cycle->connection_n + NGX_SMTP_WORKER_FILES;
+    room = (files > room) ? files - room : 0;
+    room = ngx_max(room, files / 4);
+
+    return ngx_max(room / 2 / nstores, NGX_SMTP_WORKER_SEGMENTS);
 }
 
 

@@ -192,6 +192,8 @@ typedef struct {
     ngx_array_t             queues;     /* of ngx_str_t: names of our queues */
     ngx_thread_pool_t      *pool;       /* commits and all other file work */
     ngx_uint_t              workers;    /* that share the spool; 0: 1 */
+    ngx_uint_t              segments;   /* to have open at most before others
+                                           are taken over; 0: no limit */
     size_t                  segment_size;   /* rollover, default 64m */
     off_t                   min_free;       /* bytes; below: NGX_BUSY */
     ngx_uint_t              min_inodes;     /* likewise */

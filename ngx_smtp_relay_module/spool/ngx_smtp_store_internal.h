@@ -323,11 +323,13 @@ typedef struct {
     ngx_smtp_orphan_t        orphans[NGX_SMTP_LOOK_MAX];
     ngx_uint_t               norphans;  /* without SEGMENT-DONE */
     ngx_uint_t               workers;
+    ngx_uint_t               room;      /* no more than so many */
     time_t                   now;
     ngx_int_t                rc;
     ngx_smtp_fault_t         fault;     /* of the listing */
     unsigned                 clean:1;
     unsigned                 more:1;    /* free ones were left */
+    unsigned                 crowded:1; /* ... for lack of room */
 } ngx_smtp_look_t;
 
 
@@ -454,6 +456,7 @@ struct ngx_smtp_store_s {
     unsigned                 commit_failed:1;
     unsigned                 log_failed:1;
     unsigned                 look_failed:1;
+    unsigned                 crowded:1;
     unsigned                 renew_failed:1;
     unsigned                 renew_missed:1;    /* told of a bug */
     unsigned                 stat:1;
@@ -583,6 +586,10 @@ ngx_uint_t ngx_smtp_own_slice(ngx_smtp_store_t *store, ngx_msec_t start);
 /* In a thread; then, on the loop, what it found. */
 void ngx_smtp_own_look(ngx_smtp_spool_t *spool, ngx_smtp_look_t *look);
 void ngx_smtp_own_looked(ngx_smtp_store_t *store, ngx_smtp_look_t *look);
+
+/* how many segments may be taken over */
+ngx_uint_t ngx_smtp_own_room(ngx_smtp_store_t *store);
+
 void ngx_smtp_own_recovered(ngx_smtp_segment_t *seg, ngx_int_t rc,
     ngx_smtp_fault_t *fault);
 /* In a thread: seals what was read by a scan; NGX_AGAIN: call again. */

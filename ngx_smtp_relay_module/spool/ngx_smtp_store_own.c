@@ -18,6 +18,8 @@
 
 static ngx_uint_t ngx_smtp_own_skipped(ngx_smtp_look_t *look,
     ngx_smtp_segment_id_t *id);
+static void ngx_smtp_own_crowded(ngx_smtp_store_t *store,
+    ngx_uint_t crowded);
 static void ngx_smtp_own_refused(ngx_smtp_store_t *store,
     ngx_smtp_refused_t *r);
 static void ngx_smtp_own_orphan(ngx_smtp_store_t *store,
@@ -61,7 +63,9 @@ ngx_smtp_own_look(ngx_smtp_spool_t *spool, ngx_smtp_look_t *look)
             continue;
         }
 
-        if (look->nfiles == NGX_SMTP_LOOK_MAX) {
+        /* with one more than there is room for something is left */
+
+        if (look->nfiles == NGX_SMTP_LOOK_MAX || look->nfiles > look->room) {
             look->more = 1;
             break;
         }
@@ -83,6 +87,11 @@ ngx_smtp_own_look(ngx_smtp_spool_t *spool, ngx_smtp_look_t *look)
     }
 
     share = (look->nfiles + look->workers - 1) / look->workers;
+
+    if (share > look->room) {
+        share = look->room;
+        look->crowded = 1;
+    }
 
     while (look->nfiles > share) {
         ngx_smtp_segment_close(NULL, &look->files[--look->nfiles]);
@@ -122,6 +131,29 @@ ngx_smtp_own_skipped(ngx_smtp_look_t *look, ngx_smtp_segment_id_t *id)
 }
 
 
+ngx_uint_t
+ngx_smtp_own_room(ngx_smtp_store_t *store)
+{
+    ngx_uint_t    n;
+    ngx_queue_t  *q;
+
+    if (store->conf->segments == 0) {
+        return NGX_SMTP_LOOK_MAX;
+    }
+
+    n = 0;
+
+    for (q = ngx_queue_head(&store->segments);
+         q != ngx_queue_sentinel(&store->segments);
+         q = ngx_queue_next(q))
+    {
+        n++;
+    }
+
+    return (n < store->conf->segments) ? store->conf->segments - n : 0;
+}
+
+
 void
 ngx_smtp_own_looked(ngx_smtp_store_t *store, ngx_smtp_look_t *look)
 {
@@ -141,6 +173,8 @@ ngx_smtp_own_looked(ngx_smtp_store_t *store, ngx_smtp_look_t *look)
     }
 
     store->look_failed = 0;
+
+    ngx_smtp_own_crowded(store, look->crowded);
 
     for (i = 0; i < look->nrefused; i++) {
         ngx_smtp_own_refused(store, &look->refused[i]);
@@ -172,13 +206,33 @@ ngx_smtp_own_looked(ngx_smtp_store_t *store, ngx_smtp_look_t *look)
         }
     }
 
-    if (look->more) {
+    if (look->more && !look->crowded) {
         store->looks = ngx_min(store->looks + 1, 16);
         store->look_at = ngx_current_msec + NGX_SMTP_STORE_TICK;
 
     } else {
         store->looks = 0;
     }
+}
+
+
+/*
+ * Each segment has two open files.  Without a limit they would take those of
+ * clients and next hops, and nothing would go on at all.
+ */
+
+static void
+ngx_smtp_own_crowded(ngx_smtp_store_t *store, ngx_uint_t crowded)
+{
+    if (crowded && !store->crowded) {
+        ngx_log_error(NGX_LOG_CRIT, store->log, 0,
+                      "spool \"%V\": this worker has %ui segments open and "
+                      "takes over no more, so mail may wait that nobody "
+                      "delivers: raise \"worker_rlimit_nofile\"",
+                      &store->conf->path, store->conf->segments);
+    }
+
+    store->crowded = crowded;
 }
 
 

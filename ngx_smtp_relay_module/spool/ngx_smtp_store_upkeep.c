@@ -455,6 +455,7 @@ ngx_smtp_upkeep_prepare_look(ngx_smtp_upkeep_t *u)
     /* those that the others do not take are ours after all */
 
     look->workers = ngx_max(store->conf->workers >> store->looks, 1);
+    look->room = ngx_smtp_own_room(store);
     look->now = u->now;
 
     if (ngx_smtp_after(store->clean_at)) {

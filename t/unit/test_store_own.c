@@ -51,6 +51,7 @@ static void test_crash(void **state);
 static void test_unknown_queue(void **state);
 static void test_newer(void **state);
 static void test_share(void **state);
+static void test_crowded(void **state);
 static void test_no_memory(void **state);
 static void test_unusable(void **state);
 static void test_random(void **state);
@@ -773,6 +774,53 @@ test_share(void **state)
 }
 
 
+/*
+ * More segments than may be open: the rest waits, told of once, and comes when
+ * others are gone.
+ */
+
+static void
+test_crowded(void **state)
+{
+    ngx_uint_t     i, k, done;
+    env_mail_t     mail[24];
+    env_worker_t  *a, *b;
+
+    a = env_start(4096, NULL);
+    env_time(300);
+
+    for (i = 0; i < 24; i++) {
+        env_mail(&mail[i], "internet", 1, 4000, i);
+        assert_int_equal(env_accepted(a, &mail[i]), NGX_OK);
+    }
+
+    env_stop(a);
+
+    b = env_start(4096, NULL);
+    b->conf.segments = 8;
+    env_time(12000);
+
+    assert_in_range(b->nmessages, 5, 8);
+    assert_int_equal(shim_log_count("crit:"), 1);
+    assert_int_equal(shim_log_count("\"worker_rlimit_nofile\""), 1);
+
+    done = 0;
+
+    for (k = 0; k < 24; k++) {
+        for (i = b->nmessages; i > 0; i--) {
+            env_result(b->messages[i - 1], 0, NGX_SMTP_RESULT_DELIVERED, 0);
+            assert_int_equal(env_done(b, b->messages[i - 1]), NGX_OK);
+            done++;
+        }
+
+        env_time(3000);
+    }
+
+    assert_int_equal(done, 24);
+    env_stop(b);
+}
+
+
 /* without memory at any moment: a late answer or an error, nothing breaks */
 
 static void
@@ -1089,6 +1137,8 @@ main(void)
                                         env_teardown),
         cmocka_unit_test_setup_teardown(test_newer, env_setup, env_teardown),
         cmocka_unit_test_setup_teardown(test_share, env_setup, env_teardown),
+        cmocka_unit_test_setup_teardown(test_crowded, env_setup,
+                                        env_teardown),
         cmocka_unit_test_setup_teardown(test_no_memory, env_setup,
                                         env_teardown),
         cmocka_unit_test_setup_teardown(test_unusable, env_setup,
