@@ -23,6 +23,8 @@
 #define NGX_SMTP_CONTROL_GROUP   100
 
 
+static ngx_uint_t ngx_smtp_control_begins(ngx_smtp_message_t *m,
+    ngx_smtp_history_t *h);
 static void ngx_smtp_control_event(ngx_smtp_json_t *j, ngx_smtp_event_t *e);
 static void ngx_smtp_control_destination(ngx_smtp_json_t *j,
     ngx_str_t *destination);
@@ -39,7 +41,8 @@ static const char  *ngx_smtp_control_events[] = {
 
 
 void
-ngx_smtp_control_history(ngx_smtp_json_t *j, ngx_smtp_history_t *h)
+ngx_smtp_control_history(ngx_smtp_json_t *j, ngx_smtp_message_t *m,
+    ngx_smtp_history_t *h)
 {
     ngx_uint_t                 n;
     ngx_smtp_history_event_t  *he;
@@ -56,7 +59,33 @@ ngx_smtp_control_history(ngx_smtp_json_t *j, ngx_smtp_history_t *h)
     }
 
     ngx_smtp_json_raw(j, "]");
-    ngx_smtp_json_flag(j, "history_complete", h && h->whole);
+    ngx_smtp_json_flag(j, "history_complete",
+                       h && h->whole && ngx_smtp_control_begins(m, h));
+}
+
+
+/*
+ * A log that was written anew has only the end of the old one, and does not
+ * tell; but attempts are numbered.
+ */
+
+static ngx_uint_t
+ngx_smtp_control_begins(ngx_smtp_message_t *m, ngx_smtp_history_t *h)
+{
+    ngx_smtp_history_event_t  *he;
+
+    for (he = h->first; he; he = he->next) {
+
+        switch (he->event.type) {
+
+        case NGX_SMTP_LOG_RESULT:
+        case NGX_SMTP_LOG_DEFERRED:
+        case NGX_SMTP_LOG_SETTLE:
+            return he->event.attempts <= 1;
+        }
+    }
+
+    return m->attempts == 0;
 }
 
 

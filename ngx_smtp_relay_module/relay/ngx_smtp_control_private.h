@@ -45,7 +45,8 @@ void ngx_smtp_control_all(ngx_smtp_json_t *j, ngx_smtp_relay_t *relay,
     time_t now);
 
 /* Members "history" and "history_complete" (docs/control.md). */
-void ngx_smtp_control_history(ngx_smtp_json_t *j, ngx_smtp_history_t *h);
+void ngx_smtp_control_history(ngx_smtp_json_t *j, ngx_smtp_message_t *m,
+    ngx_smtp_history_t *h);
 
 /* Do the addresses match?  Recipients with a final result do not count. */
 ngx_uint_t ngx_smtp_control_match(ngx_smtp_control_request_t *request,

@@ -178,7 +178,7 @@ ngx_smtp_control_all(ngx_smtp_json_t *j, ngx_smtp_relay_t *relay,
     if (reader == NULL) {
         ngx_smtp_json_flag(j, "unreadable", 1);
         ngx_smtp_control_reports(j, m);
-        ngx_smtp_control_history(j, h);
+        ngx_smtp_control_history(j, m, h);
         ngx_smtp_json_raw(j, "}");
         return;
     }
@@ -195,7 +195,7 @@ ngx_smtp_control_all(ngx_smtp_json_t *j, ngx_smtp_relay_t *relay,
     ngx_smtp_control_rcpts(j, m, e);
     ngx_smtp_control_meta(j, &reader->meta);
     ngx_smtp_control_reports(j, m);
-    ngx_smtp_control_history(j, h);
+    ngx_smtp_control_history(j, m, h);
     ngx_smtp_control_header(j, relay->log, reader);
 
     ngx_smtp_json_raw(j, "}");
