@@ -24,6 +24,10 @@
 static void test_fill(env_worker_t *w, ngx_uint_t n, const char *queue);
 static void test_is(ngx_smtp_message_t *m, const char *queue,
     const char *hop, ngx_uint_t unknown);
+static void test_goes(env_worker_t *w, unsigned seed, const char *queue,
+    const char *hop);
+static env_worker_t *test_again(env_worker_t *w, const char **queues,
+    ngx_msec_t msec);
 static void test_move(void **state);
 static void test_unknown(void **state);
 static void test_refused(void **state);
@@ -67,29 +71,46 @@ test_is(ngx_smtp_message_t *m, const char *queue, const char *hop,
 
 
 static void
+test_goes(env_worker_t *w, unsigned seed, const char *queue, const char *hop)
+{
+    ngx_str_t  q, h;
+
+    q = shim_str(queue);
+    h = shim_str(hop);
+
+    assert_int_equal(ngx_smtp_store_move(env_find(w, seed), &q, &h, TEST_NOW),
+                     NGX_OK);
+}
+
+
+/* it stops; what another one finds, that knows these queues */
+
+static env_worker_t *
+test_again(env_worker_t *w, const char **queues, ngx_msec_t msec)
+{
+    env_stop(w);
+
+    w = env_start(0, queues);
+    env_time(msec);
+
+    return w;
+}
+
+
+static void
 test_move(void **state)
 {
-    ngx_str_t      out, other, hop, none;
     ngx_uint_t     pass;
     env_worker_t  *w;
     const char    *queues[] = { "out", "other", NULL };
 
-    out = shim_str("out");
-    other = shim_str("other");
-    hop = shim_str("192.0.2.1:25");
-    none = shim_str("");
-
     w = env_start(0, queues);
     test_fill(w, 4, "out");
 
-    assert_int_equal(ngx_smtp_store_move(env_find(w, 0), &other, &none,
-                                         TEST_NOW), NGX_OK);
-    assert_int_equal(ngx_smtp_store_move(env_find(w, 1), &out, &hop,
-                                         TEST_NOW), NGX_OK);
-    assert_int_equal(ngx_smtp_store_move(env_find(w, 2), &other, &hop,
-                                         TEST_NOW), NGX_OK);
-    assert_int_equal(ngx_smtp_store_move(env_find(w, 2), &out, &none,
-                                         TEST_NOW), NGX_OK);
+    test_goes(w, 0, "other", "");
+    test_goes(w, 1, "out", "192.0.2.1:25");
+    test_goes(w, 2, "other", "192.0.2.1:25");
+    test_goes(w, 2, "out", "");
 
     /* the same place is the same index */
 
@@ -106,13 +127,10 @@ test_move(void **state)
                 pass == 2 ? "192.0.2.1:25" : "", 0);
 
         if (pass == 1) {
-            assert_int_equal(ngx_smtp_store_move(env_find(w, 3), &other, &hop,
-                                                 TEST_NOW), NGX_OK);
+            test_goes(w, 3, "other", "192.0.2.1:25");
         }
 
-        env_stop(w);
-        w = env_start(0, queues);
-        env_time(3000);
+        w = test_again(w, queues, 3000);
     }
 
     assert_int_equal(w->nmessages, 4);
@@ -125,45 +143,27 @@ test_move(void **state)
 static void
 test_unknown(void **state)
 {
-    ngx_str_t      old, next, none, hop;
     env_worker_t  *w;
     const char    *queues[] = { "old", NULL };
     const char    *after[] = { "next", NULL };
 
-    old = shim_str("old");
-    next = shim_str("next");
-    hop = shim_str("mx");
-    none = shim_str("");
-
     w = env_start(0, queues);
     test_fill(w, 3, "old");
-    assert_int_equal(ngx_smtp_store_move(env_find(w, 2), &old, &hop,
-                                         TEST_NOW), NGX_OK);
-    env_stop(w);
-
-    w = env_start(0, after);
-    env_time(20000);
+    test_goes(w, 2, "old", "mx");
+    w = test_again(w, after, 20000);
     test_is(env_find(w, 0), "old", "", 1);
     test_is(env_find(w, 2), "old", "mx", 1);
-    assert_int_equal(ngx_smtp_store_move(env_find(w, 0), &next, &none,
-                                         TEST_NOW), NGX_OK);
+    test_goes(w, 0, "next", "");
     test_is(env_find(w, 0), "next", "", 0);
-    env_stop(w);
-
-    w = env_start(0, after);
-    env_time(20000);
+    w = test_again(w, after, 20000);
     test_is(env_find(w, 0), "next", "", 0);
     test_is(env_find(w, 1), "old", "", 1);
-    assert_int_equal(ngx_smtp_store_move(env_find(w, 1), &next, &none,
-                                         TEST_NOW), NGX_OK);
-    assert_int_equal(ngx_smtp_store_move(env_find(w, 2), &next, &none,
-                                         TEST_NOW), NGX_OK);
-    env_stop(w);
+    test_goes(w, 1, "next", "");
+    test_goes(w, 2, "next", "");
 
     /* nobody is waited for any more that knows the old one */
 
-    w = env_start(0, after);
-    env_time(3000);
+    w = test_again(w, after, 3000);
     test_is(env_find(w, 2), "next", "", 0);
     env_stop(w);
 }
@@ -214,10 +214,7 @@ test_refused(void **state)
     assert_int_equal(ngx_smtp_store_move(env_find(w, 1), &out, &none,
                                          TEST_NOW), NGX_OK);
 
-    env_stop(w);
-
-    w = env_start(0, queues);
-    env_time(3000);
+    w = test_again(w, queues, 3000);
     test_is(env_find(w, 1), "out", "", 0);
     env_stop(w);
 }
@@ -235,19 +232,15 @@ test_wish(void **state)
     ngx_smtp_store_wish(env_find(w, 0), NGX_SMTP_WISH_BOUNCE, TEST_NOW);
     ngx_smtp_store_wish(env_find(w, 1), NGX_SMTP_WISH_BOUNCE, TEST_NOW);
     ngx_smtp_store_wish(env_find(w, 1), NGX_SMTP_WISH_DELETE, TEST_NOW);
-    env_stop(w);
 
-    w = env_start(0, queues);
-    env_time(3000);
+    w = test_again(w, queues, 3000);
     assert_int_equal(env_find(w, 0)->wish, NGX_SMTP_WISH_BOUNCE);
     assert_int_equal(env_find(w, 1)->wish, NGX_SMTP_WISH_DELETE);
     assert_int_equal(env_find(w, 2)->wish, NGX_SMTP_WISH_NONE);
     ngx_smtp_store_wish(env_find(w, 2), NGX_SMTP_WISH_DELETE, TEST_NOW);
     ngx_smtp_store_wish(env_find(w, 0), NGX_SMTP_WISH_NONE, TEST_NOW);
-    env_stop(w);
 
-    w = env_start(0, queues);
-    env_time(3000);
+    w = test_again(w, queues, 3000);
     assert_int_equal(env_find(w, 0)->wish, NGX_SMTP_WISH_NONE);
     assert_int_equal(env_find(w, 1)->wish, NGX_SMTP_WISH_DELETE);
     assert_int_equal(env_find(w, 2)->wish, NGX_SMTP_WISH_DELETE);
@@ -270,10 +263,8 @@ test_error(void **state)
                      NGX_DECLINED);
     ngx_smtp_store_error(env_find(w, 0), &text);
     ngx_smtp_store_error(env_find(w, 1), &text);
-    env_stop(w);
 
-    w = env_start(0, queues);
-    env_time(3000);
+    w = test_again(w, queues, 3000);
     assert_int_equal(ngx_smtp_message_error(env_find(w, 0), &got), NGX_OK);
     assert_int_equal(got.len, text.len);
     assert_memory_equal(got.data, text.data, got.len);
@@ -284,10 +275,8 @@ test_error(void **state)
     /* recorded behind the seal, it replaces what the seal says */
 
     env_result(env_find(w, 1), 0, NGX_SMTP_RESULT_DEFERRED, TEST_NOW);
-    env_stop(w);
 
-    w = env_start(0, queues);
-    env_time(3000);
+    w = test_again(w, queues, 3000);
     assert_int_equal(ngx_smtp_message_error(env_find(w, 0), &got), NGX_OK);
     assert_memory_equal(got.data, text.data, got.len);
     assert_int_equal(ngx_smtp_message_error(env_find(w, 1), &got), NGX_OK);
