@@ -109,28 +109,14 @@ my $message = "Subject: test\r\nX-Test: header\r\n\r\nthe secret body\r\n";
 sub submit {
     my ($port, $from, $to, %opts) = @_;
 
-    my $c = $t->client($port);
-    $c->cmd('EHLO client.test');
+    my $id = eval { $t->submit($port, $from, $to,
+        $opts{message} // $message, %opts) };
+    ok($id, 'taken for ' . (ref $to ? "@$to" : $to)) or diag($@);
 
-    my @reply = $c->send_message($from, $to, $opts{message} // $message,
-        %opts);
-    is($reply[0], 250, 'taken for ' . (ref $to ? "@$to" : $to));
-    $c->quit();
-
-    return $reply[1] =~ /queued as (\S+)/ ? $1 : 'none';
+    return $id // 'none';
 }
 
-sub logged {
-    my ($id, $cond, $timeout) = @_;
-    return $t->json_log('smtp.log', sub {
-        $_->{event} eq 'delivery' && $_->{queue_id} eq $id && $cond->()
-    }, $timeout);
-}
-
-sub delivered_to {
-    my ($sink, $rcpt) = @_;
-    return grep { grep { $_ eq $rcpt } @{$_->{rcpts}} } $sink->messages();
-}
+sub logged { $t->deliveries(@_) }
 
 # 4xx is tried again, and only for those who got it
 
@@ -146,8 +132,8 @@ cmp_ok($line->{next_attempt}, '>=', time() - 5, 'next attempt');
 ($line) = logged($id, sub { $_->{status} eq 'delivered' }, 15);
 is_deeply($line->{to}, [ 'twice@to.test' ], 'then the other one alone');
 is($line->{attempt}, 3, 'at the third attempt');
-is(scalar delivered_to($mx, 'now@to.test'), 1, 'nobody got it twice');
-is(scalar delivered_to($mx, 'twice@to.test'), 1, 'and the other one did');
+is(scalar $mx->received('now@to.test'), 1, 'nobody got it twice');
+is(scalar $mx->received('twice@to.test'), 1, 'and the other one did');
 
 # 5xx bounces, through report_queue
 
@@ -182,7 +168,7 @@ is($line->{queue}, 'reports', 'log: by report_queue');
 
 submit('smtp', 'full@from.test', 'refused@to.test', mail => 'RET=FULL');
 $reports->wait_messages(2);
-($r) = delivered_to($reports, 'full@from.test');
+($r) = $reports->received('full@from.test');
 like($r->{body}, qr/the secret body/, 'RET=FULL: the body');
 like($r->{body}, qr/554 5\.7\.1 content refused/, 'reply to the content');
 
@@ -191,7 +177,7 @@ like($r->{body}, qr/554 5\.7\.1 content refused/, 'reply to the content');
 submit('smtp', 'large@from.test', 'refused@to.test', mail => 'RET=FULL',
     message => "Subject: l\r\n\r\n" . ('large body ' x 7 . "\r\n") x 1000);
 $reports->wait_messages(3);
-($r) = delivered_to($reports, 'large@from.test');
+($r) = $reports->received('large@from.test');
 unlike($r->{body}, qr/large body/, 'RET=FULL: not a large body');
 
 # who hears nothing
@@ -216,16 +202,16 @@ $id = submit('smtp', 'big@from.test', 'b@to.test',
 ($line) = logged($id, sub { $_->{status} eq 'failed' });
 like($line->{reply}, qr/^5\.3\.4 /, 'over its SIZE');
 is($line->{code}, 0, 'without asking it');
-wait_for(sub { delivered_to($reports, 'big@from.test') }, 10, 'report');
-($r) = delivered_to($reports, 'big@from.test');
+wait_for(sub { $reports->received('big@from.test') }, 10, 'report');
+($r) = $reports->received('big@from.test');
 like($r->{body}, qr/^Status: 5\.3\.4\r$/m, 'bounces 5.3.4');
 
 $id = submit('smtp', 'utf8@from.test', "\xc3\xa4\@to.test",
     mail => 'SMTPUTF8');
 ($line) = logged($id, sub { $_->{status} eq 'failed' });
 like($line->{reply}, qr/^5\.6\.7 /, 'needs SMTPUTF8');
-wait_for(sub { delivered_to($reports, 'utf8@from.test') }, 10, 'report');
-($r) = delivered_to($reports, 'utf8@from.test');
+wait_for(sub { $reports->received('utf8@from.test') }, 10, 'report');
+($r) = $reports->received('utf8@from.test');
 like($r->{body}, qr/^Status: 5\.6\.7\r$/m, 'bounces 5.6.7');
 
 # no answer to the end of data: not before its time is over
@@ -247,8 +233,8 @@ $id = submit('brief', 'exp@from.test', 'later@to.test');
 ($line) = logged($id, sub { $_->{status} eq 'expired' }, 15);
 cmp_ok($line->{attempt}, '>', 1, 'was tried before it expired');
 is($line->{code}, 450, 'the last reply');
-wait_for(sub { delivered_to($mx, 'exp@from.test') }, 10, 'report');
-($r) = delivered_to($mx, 'exp@from.test');
+wait_for(sub { $mx->received('exp@from.test') }, 10, 'report');
+($r) = $mx->received('exp@from.test');
 like($r->{body}, qr/^Status: 4\.2\.1\r$/m, 'expired: status');
 like($r->{body}, qr/450 4\.2\.1 always later/, 'expired: the last reply');
 

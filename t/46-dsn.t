@@ -136,11 +136,6 @@ sub lines {
         $t->json_log('smtp.log');
 }
 
-sub reports_to {
-    my ($to) = @_;
-    return grep { grep { $_ eq $to } @{$_->{rcpts}} } $reports->messages();
-}
-
 # the matrix
 
 my @notify = ('', qw/ NEVER SUCCESS FAILURE DELAY /, 'SUCCESS,FAILURE,DELAY');
@@ -212,7 +207,7 @@ wait_for(sub { $reports->count_messages() >= $wanted }, 20, 'all reports');
 sleep 3;
 
 for my $case (@cases) {
-    my @got = reports_to("c$case->{n}\@from.test");
+    my @got = $reports->received("c$case->{n}\@from.test");
 
     is(scalar @got, $case->{want}, $case->{name}) or next;
     check_report($case, @got) if @got;
@@ -325,11 +320,11 @@ $c->check("RCPT TO:<$_->[0]\@to.test> NOTIFY=$_->[1] ORCPT=rfc822;x$_->[0]\@y",
         [ slow1 => 'DELAY,SUCCESS' ];
 $c->send_data("Subject: x\r\n\r\nthe whole body\r\n");
 
-wait_for(sub { reports_to('mixed@from.test') >= 4 }, 20, 'four reports');
+wait_for(sub { $reports->received('mixed@from.test') >= 4 }, 20, 'four reports');
 
 my %by_action;
 
-for my $r (reports_to('mixed@from.test')) {
+for my $r ($reports->received('mixed@from.test')) {
     my (undef, $s) = parse($r) or last;
     push @{$by_action{$s->{action}[0]}}, join ' ',
         @{$s->{'final-recipient'}}, @{$s->{'original-recipient'}};
@@ -357,9 +352,9 @@ my $null3 = submit('plain_warn', '', 'oknull@to.test',
 
 my $id = submit('dsn_long', 'forged@from.test', 'fail-double@to.test',
     mail => 'ENVID=hidden');
-wait_for(sub { reports_to('pm@relay.test') }, 20, 'postmaster');
+wait_for(sub { $reports->received('pm@relay.test') }, 20, 'postmaster');
 
-my ($r) = reports_to('pm@relay.test');
+my ($r) = $reports->received('pm@relay.test');
 is($r->{from}, '', 'double bounce: null sender');
 like($r->{body}, qr/^X-Test: forged\@/m, 'double bounce: header');
 
@@ -384,9 +379,9 @@ submit('plain_long', "\xc3\xa4\@from.test", "fail-\xc3\xb6\@to.test",
     mail => 'SMTPUTF8 BODY=8BITMIME RET=FULL',
     rcpt => "ORCPT=utf-8;fail-\xc3\xb6\@first.test",
     message => "Subject: \xc3\xbc\r\n\r\n\xe2\x82\xac\r\n");
-wait_for(sub { reports_to("\xc3\xa4\@from.test") }, 10, 'report in UTF-8');
+wait_for(sub { $reports->received("\xc3\xa4\@from.test") }, 10, 'report in UTF-8');
 
-($r) = reports_to("\xc3\xa4\@from.test");
+($r) = $reports->received("\xc3\xa4\@from.test");
 like($r->{from_params}, qr/\bSMTPUTF8\b/, 'utf-8: with SMTPUTF8');
 like($r->{from_params}, qr/\bBODY=8BITMIME\b/, 'utf-8: 8bit');
 
@@ -404,9 +399,9 @@ if (my ($s, undef, @parts) = parse($r)) {
 submit('plain_long', 'ascii@from.test', [ "fail-\xc3\xb6\@to.test",
     'ok-ascii@to.test' ],
     mail => 'SMTPUTF8', message => "Subject: x\r\n\r\nx\r\n");
-wait_for(sub { reports_to('ascii@from.test') }, 10, 'report in ASCII');
+wait_for(sub { $reports->received('ascii@from.test') }, 10, 'report in ASCII');
 
-($r) = reports_to('ascii@from.test');
+($r) = $reports->received('ascii@from.test');
 unlike($r->{from_params}, qr/SMTPUTF8|8BITMIME/, 'ascii: no parameters');
 unlike($r->{body}, qr/[\x80-\xff]/, 'ascii: all of it');
 like($r->{body}, qr/^Final-Recipient: utf-8; fail-\\x\{F6\}\@to\.test\r$/m,
@@ -422,8 +417,8 @@ for ([ '8h', "Subject: \xe4\r\n\r\nx\r\n", 1 ],
 
     submit('plain_long', "$name\@from.test", 'fail-8@to.test',
         message => $message, @opts);
-    wait_for(sub { reports_to("$name\@from.test") }, 10, $name);
-    ($r) = reports_to("$name\@from.test");
+    wait_for(sub { $reports->received("$name\@from.test") }, 10, $name);
+    ($r) = $reports->received("$name\@from.test");
     is($r->{from_params} =~ /8BITMIME/ ? 1 : 0, $eight, "8BITMIME: $name");
 }
 
@@ -431,8 +426,8 @@ for ([ '8h', "Subject: \xe4\r\n\r\nx\r\n", 1 ],
 
 submit('plain_long', 'long@from.test', 'fail-long@to.test',
     message => ("X-Long: " . 'x' x 70 . "\r\n") x 2000 . "\r\nsecret\r\n");
-wait_for(sub { reports_to('long@from.test') }, 10, 'long header');
-($r) = reports_to('long@from.test');
+wait_for(sub { $reports->received('long@from.test') }, 10, 'long header');
+($r) = $reports->received('long@from.test');
 cmp_ok(length $r->{body}, '>', 51200, 'long header: 50k come back');
 cmp_ok(length $r->{body}, '<', 55000, 'long header: and no more');
 unlike($r->{body}, qr/^secret/m, 'long header: no body');
@@ -461,7 +456,7 @@ is(scalar(grep { /delayed/ } map { $_->{body} } $reports->messages()), $before,
 
 is(scalar(grep { $_->{report} } map { lines($_) } $null, $null2, $null3), 0,
     'nothing was reported to the null sender');
-is(scalar(reports_to('')), 0, 'nor sent');
+is(scalar($reports->received('')), 0, 'nor sent');
 
 # configuration
 

@@ -101,11 +101,6 @@ sub submit {
     return $reply[0] == 250;
 }
 
-sub reports_to {
-    my ($to) = @_;
-    return grep { grep { $_ eq $to } @{$_->{rcpts}} } $reports->messages();
-}
-
 sub message_id { $_[0]{body} =~ /^Message-ID: (\S+)\r$/m ? $1 : 'none' }
 
 # the answer to a report's end of data is out when its worker is killed
@@ -148,9 +143,9 @@ $reports->start();
 wait_for(sub { $reports->count_messages() >= 20 + 1 }, 30, 'waiting reports');
 sleep 3;
 
-is(join(' ', map { scalar reports_to("down$_\@from.test") } 1 .. 10),
+is(join(' ', map { scalar $reports->received("down$_\@from.test") } 1 .. 10),
     join(' ', (1) x 10), 'each failure was reported once');
-is(join(' ', map { scalar reports_to("slow$_\@from.test") } 1 .. 10),
+is(join(' ', map { scalar $reports->received("slow$_\@from.test") } 1 .. 10),
     join(' ', (1) x 10), 'each delay was reported once');
 
 # a delay that was told is known to who comes after a kill
@@ -158,7 +153,7 @@ is(join(' ', map { scalar reports_to("slow$_\@from.test") } 1 .. 10),
 $t->kill_all();
 $t->run();
 sleep 4;
-is(join(' ', map { scalar reports_to("slow$_\@from.test") } 1 .. 10),
+is(join(' ', map { scalar $reports->received("slow$_\@from.test") } 1 .. 10),
     join(' ', (1) x 10), 'and not again after a kill');
 
 # nor are results of recipients forgotten, or attempts
@@ -220,7 +215,7 @@ for (@senders) {
 
 my $unique = sub {
     my ($to) = @_;
-    my %ids = map { message_id($_) => 1 } reports_to($to);
+    my %ids = map { message_id($_) => 1 } $reports->received($to);
     return scalar keys %ids;
 };
 

@@ -134,22 +134,11 @@ EOC
 
 $h = Test::SMTPRelay::Status->new($t, 'http');
 
-sub submit {
-    my ($port, $from, $to, %opts) = @_;
-
-    my $c = $t->client($port);
-    $c->cmd('EHLO client.test');
-
-    my @reply = $c->send_message($from, $to,
-        $opts{message} // "Subject: test\r\nX-Test: \"q\"\r\n\r\nbody\r\n");
-    $c->quit();
-
-    return $reply[1] =~ /queued as (\S+)/ ? $1 : die "@reply";
-}
-
-my $grey = submit('smtp', 'alice+tag@from.test', [ 'grey@to.test' ]);
-my $later = submit('smtp', '', [ 'later@to.test', 'ok@to.test' ]);
-my $other = submit('bulk', 'alice+tag@from.test', [ 'later@other.test' ]);
+my $mail = "Subject: test\r\nX-Test: \"q\"\r\n\r\nbody\r\n";
+my $grey = $t->submit('smtp', 'alice+tag@from.test', 'grey@to.test', $mail);
+my $later = $t->submit('smtp', '', [ 'later@to.test', 'ok@to.test' ], $mail);
+my $other = $t->submit('bulk', 'alice+tag@from.test', 'later@other.test',
+    $mail);
 
 $h->wait_list('state=deferred', 3);
 

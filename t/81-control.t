@@ -119,60 +119,18 @@ my $h = Test::SMTPRelay::Status->new($t, 'http');
 sub submit {
     my ($to, %opts) = @_;
 
-    my $c = $t->client($opts{port} || 'smtp');
-    $c->cmd('EHLO client.test');
-
-    my @reply = $c->send_message($opts{from} // 'a@from.test',
-        ref $to ? $to : [ $to ], "Subject: for $to\r\n\r\nbody\r\n");
-    $c->quit();
-
-    return $reply[1] =~ /queued as (\S+)/ ? $1 : die "@reply";
+    return $t->submit($opts{port} || 'smtp', $opts{from} // 'a@from.test', $to,
+        "Subject: for $to\r\n\r\nbody\r\n");
 }
 
 # a message that waits
 
-sub waiting {
-    my $id = submit(@_);
-    wait_for(sub { (state($id) || '') eq 'deferred' }, 10, "$id to wait");
-    return $id;
-}
-
-sub state {
-    my ($id) = @_;
-    my ($status, $answer) = $h->get("message/$id");
-    return $status == 200 ? $answer->{state} : undef;
-}
-
-sub act {
-    my ($id, $action, $want, $result, $name) = @_;
-
-    my ($status, $answer) = $h->post("message/$id/$action");
-
-    local $Test::Builder::Level = $Test::Builder::Level + 1;
-
-    is("$status " . ($answer->{result} // $answer->{error} // ''),
-        "$want $result", $name || "$action: $result");
-}
-
-sub gone {
-    my ($id, $name) = @_;
-
-    local $Test::Builder::Level = $Test::Builder::Level + 1;
-
-    ok(eval { wait_for(sub { !defined state($id) }, 10, "$id to end") },
-        $name);
-}
-
-sub received {
-    my ($sink, $rcpt) = @_;
-    return grep { grep { $_ eq $rcpt } @{$_->{rcpts}} } $sink->messages();
-}
+sub waiting { $h->waiting(submit(@_)) }
 
 sub logged {
     my ($id, $status) = @_;
-    return $t->json_log('smtp.log', sub {
-        $_->{event} eq 'delivery' && $_->{queue_id} eq $id
-            && $_->{status} eq $status && !$_->{report}
+    return $t->deliveries($id, sub {
+        $_->{status} eq $status && !$_->{report}
     });
 }
 
@@ -183,54 +141,54 @@ sub close_hop { unlink $t->dir() . '/open' }
 
 my $id = waiting('later1@to.test');
 
-act($id, 'hold', 200, 'done');
-is(state($id), 'held', 'it is held');
-act($id, 'hold', 200, 'unchanged');
-act($id, 'flush', 409, 'refused', 'flush of what is held: refused');
+$h->act($id, 'hold', 200, 'done');
+is($h->state($id), 'held', 'it is held');
+$h->act($id, 'hold', 200, 'unchanged');
+$h->act($id, 'flush', 409, 'refused', 'flush of what is held: refused');
 
 open_hop();
 sleep 1.5;
-is(state($id), 'held', 'and is not tried');
+is($h->state($id), 'held', 'and is not tried');
 
-act($id, 'release', 200, 'done');
-act($id, 'release', 200, 'unchanged');
-is(state($id), 'deferred', 'after release it waits as before');
-is(scalar received($mx, 'later1@to.test'), 0, 'and was not sent');
+$h->act($id, 'release', 200, 'done');
+$h->act($id, 'release', 200, 'unchanged');
+is($h->state($id), 'deferred', 'after release it waits as before');
+is(scalar $mx->received('later1@to.test'), 0, 'and was not sent');
 
-act($id, 'hold', 200, 'done');
-act($id, 'requeue', 200, 'done', 'requeue of what is held: done');
-gone($id, 'it was delivered');
-is(scalar received($mx, 'later1@to.test'), 1, 'once');
+$h->act($id, 'hold', 200, 'done');
+$h->act($id, 'requeue', 200, 'done', 'requeue of what is held: done');
+$h->gone($id, 'it was delivered');
+is(scalar $mx->received('later1@to.test'), 1, 'once');
 
 close_hop();
 $id = waiting('later2@to.test');
 open_hop();
-act($id, 'flush', 200, 'done');
-gone($id, 'flush: it was delivered');
-is(scalar received($mx, 'later2@to.test'), 1, 'once');
+$h->act($id, 'flush', 200, 'done');
+$h->gone($id, 'flush: it was delivered');
+is(scalar $mx->received('later2@to.test'), 1, 'once');
 close_hop();
 
 # hold survives a restart
 
 $id = waiting('later3@to.test');
-act($id, 'hold', 200, 'done');
+$h->act($id, 'hold', 200, 'done');
 $t->stop();
 $t->run();
-wait_for(sub { state($id) }, 10, 'the message after a restart');
-is(state($id), 'held', 'held after a restart');
-act($id, 'delete', 200, 'done', 'what is held can be deleted');
-is(state($id), undef, 'and is gone');
+wait_for(sub { $h->state($id) }, 10, 'the message after a restart');
+is($h->state($id), 'held', 'held after a restart');
+$h->act($id, 'delete', 200, 'done', 'what is held can be deleted');
+is($h->state($id), '', 'and is gone');
 
 # ... and kill -9
 
 $id = waiting('later4@to.test');
-act($id, 'hold', 200, 'done');
+$h->act($id, 'hold', 200, 'done');
 sleep 1.2;
 $t->expect_log(qr/exited on signal 9/);
 $t->kill_worker($_) for $t->workers();
-wait_for(sub { state($id) }, 10, 'the message after kill -9');
-is(state($id), 'held', 'held after kill -9');
-act($id, 'delete', 200, 'done');
+wait_for(sub { $h->state($id) }, 10, 'the message after kill -9');
+is($h->state($id), 'held', 'held after kill -9');
+$h->act($id, 'delete', 200, 'done');
 
 # a dead next hop: flush probes it at once
 
@@ -239,12 +197,12 @@ wait_for(sub { $h->list('queue=down&state=deferred') == 3 }, 10, 'down');
 my $hop = $t->sink('down');
 my ($status, $answer) = $h->post('queue/flush?queue=down');
 is("$status $answer->{done}", '200 3', 'flush of a queue');
-gone($_, "$_: delivered to the next hop that is back") for @down;
+$h->gone($_, "$_: delivered to the next hop that is back") for @down;
 
 # bounce
 
 $id = waiting('later5@to.test');
-act($id, 'bounce', 200, 'done');
+$h->act($id, 'bounce', 200, 'done');
 $reports->wait_messages(1);
 my ($report) = $reports->messages();
 is_deeply($report->{rcpts}, [ 'a@from.test' ], 'bounce: the sender hears it');
@@ -253,21 +211,21 @@ like($report->{body}, qr/^Final-Recipient: rfc822; *later5\@to\.test\r$/mi,
 like($report->{body}, qr/^Action: failed\r$/m, 'failed');
 like($report->{body}, qr/^Status: 5\.7\.1\r$/m, 'with status');
 like($report->{body}, qr/returned to the sender by an operator/, 'and why');
-gone($id, 'bounce: then it is gone');
+$h->gone($id, 'bounce: then it is gone');
 my ($line) = logged($id, 'failed');
 is_deeply($line->{to}, [ 'later5@to.test' ], 'in the log');
 ok(eval { $t->wait_log(qr/message $id was bounced by an operator/) },
     'and in the error log');
 
 $id = waiting('later6@to.test', from => '');
-act($id, 'bounce', 200, 'done', 'bounce of a report: done');
-gone($id, 'and nothing is reported to the null sender');
+$h->act($id, 'bounce', 200, 'done', 'bounce of a report: done');
+$h->gone($id, 'and nothing is reported to the null sender');
 
 # of two recipients one has its mail
 
 $id = waiting([ 'fine@to.test', 'later7@to.test' ]);
-act($id, 'bounce', 200, 'done');
-gone($id, 'bounce of the rest: gone');
+$h->act($id, 'bounce', 200, 'done');
+$h->gone($id, 'bounce of the rest: gone');
 $reports->wait_messages(2);
 $report = ($reports->messages())[1];
 like($report->{body}, qr/later7/, 'it tells of the one');
@@ -277,10 +235,10 @@ unlike($report->{body}, qr/Final-Recipient: rfc822; *fine\@/i,
 # delete
 
 $id = waiting('later8@to.test');
-act($id, 'delete', 200, 'done');
-is(state($id), undef, 'delete: gone at once');
-act($id, 'delete', 404, 'no such message');
-act($id, $_, 404, 'no such message', "$_ of an unknown id")
+$h->act($id, 'delete', 200, 'done');
+is($h->state($id), '', 'delete: gone at once');
+$h->act($id, 'delete', 404, 'no such message');
+$h->act($id, $_, 404, 'no such message', "$_ of an unknown id")
     for qw/ flush hold release requeue bounce /;
 ($line) = logged($id, 'failed');
 like($line->{reply}, qr/deleted by an operator, not reported/,
@@ -299,14 +257,14 @@ is("$status $answer->{done} $answer->{unchanged}", '200 4 0',
 ok(!exists $answer->{next}, 'all of it');
 ($status, $answer) = $h->post('queue/hold?domain=to.test');
 is("$answer->{done} $answer->{unchanged}", '0 4', 'and again');
-is(state($other), 'deferred', 'others are not touched');
+is($h->state($other), 'deferred', 'others are not touched');
 
 ($status, $answer) = $h->post('queue/release?recipient=later-f1@to.test');
 is($answer->{done}, 1, 'release by recipient');
 ($status, $answer) = $h->post('queue/bounce?sender=f2@from.test');
 is($answer->{done}, 1, 'bounce by sender');
-gone($many[1], 'gone');
-wait_for(sub { received($reports, 'f2@from.test') }, 10, 'its report');
+$h->gone($many[1], 'gone');
+wait_for(sub { $reports->received('f2@from.test') }, 10, 'its report');
 ($status, $answer) = $h->post('queue/delete?state=held');
 is($answer->{done}, 2, 'delete by state');
 is_deeply([ sort map { $_->{id} } $h->list() ],
@@ -317,7 +275,7 @@ is($answer->{done}, 0, 'a plus is a plus');
 open_hop();
 ($status, $answer) = $h->post('queue/requeue?all=1');
 is($answer->{done}, 2, 'requeue of all');
-gone($_, 'delivered') for $many[0], $other;
+$h->gone($_, 'delivered') for $many[0], $other;
 close_hop();
 
 ($status, $answer) = $h->post("queue/$_")
@@ -350,39 +308,39 @@ sub busy {
 }
 
 $id = busy('slow-hold@to.test');
-is(state($id), 'busy', 'busy');
-act($id, 'flush', 200, 'unchanged', 'flush of what is busy: unchanged');
-act($id, 'hold', 202, 'pending', 'hold: pending');
-wait_for(sub { state($id) ne 'busy' }, 10, 'the end of the attempt');
-is(state($id), 'held', 'then it is held');
-act($id, 'delete', 200, 'done');
+is($h->state($id), 'busy', 'busy');
+$h->act($id, 'flush', 200, 'unchanged', 'flush of what is busy: unchanged');
+$h->act($id, 'hold', 202, 'pending', 'hold: pending');
+wait_for(sub { $h->state($id) ne 'busy' }, 10, 'the end of the attempt');
+is($h->state($id), 'held', 'then it is held');
+$h->act($id, 'delete', 200, 'done');
 
 $id = busy('slow-ok-hold@to.test');
-act($id, 'hold', 202, 'pending', 'hold of what is taken: pending');
-gone($id, 'it was delivered');
-is(scalar received($mx, 'slow-ok-hold@to.test'), 1, 'once');
+$h->act($id, 'hold', 202, 'pending', 'hold of what is taken: pending');
+$h->gone($id, 'it was delivered');
+is(scalar $mx->received('slow-ok-hold@to.test'), 1, 'once');
 
 my $n = $reports->messages();
 
 $id = busy('slow-delete@to.test');
-act($id, 'delete', 202, 'pending', 'delete: pending');
+$h->act($id, 'delete', 202, 'pending', 'delete: pending');
 is(($h->get("message/$id"))[1]{wish}, 'delete', 'and shown');
-gone($id, 'when the attempt has failed it is gone');
+$h->gone($id, 'when the attempt has failed it is gone');
 ($line) = logged($id, 'deferred');
 is($line->{code}, 451, 'the attempt was logged');
 ($line) = logged($id, 'failed');
 like($line->{reply}, qr/deleted by an operator/, 'and the end');
 
 $id = busy('slow-ok-delete@to.test');
-act($id, 'delete', 202, 'pending', 'delete of what is taken: pending');
-gone($id, 'it is gone');
+$h->act($id, 'delete', 202, 'pending', 'delete of what is taken: pending');
+$h->gone($id, 'it is gone');
 is(scalar(logged($id, 'delivered')), 1, 'delivered, as the log says');
-is(scalar received($mx, 'slow-ok-delete@to.test'), 1, 'once');
+is(scalar $mx->received('slow-ok-delete@to.test'), 1, 'once');
 is(scalar $reports->messages(), $n, 'none was reported');
 
 $id = busy('slow-bounce@to.test');
-act($id, 'bounce', 202, 'pending', 'bounce: pending');
-gone($id, 'bounced after the attempt');
+$h->act($id, 'bounce', 202, 'pending', 'bounce: pending');
+$h->gone($id, 'bounced after the attempt');
 is(scalar $reports->messages(), $n + 1, 'with one report');
 
 # a reload while an answer is awaited: the old worker is asked as well
@@ -397,8 +355,8 @@ ok(eval { wait_for(sub { !grep { $_ == $before } $t->workers() }, 10,
 ok(eval { wait_for(sub { grep { $_->{pid} == $before && $_->{leaving} }
     @{($h->request('GET', ''))[1]{workers}} }, 2, 'leaving') },
     'and said to be leaving');
-act($id, 'delete', 202, 'pending', 'delete in the old worker: pending');
-gone($id, 'and carried out there');
+$h->act($id, 'delete', 202, 'pending', 'delete in the old worker: pending');
+$h->gone($id, 'and carried out there');
 is(scalar $reports->messages(), $n + 1, 'no report');
 
 # an unknown queue
@@ -407,19 +365,19 @@ $id = waiting('later9@to.test', port => 'toold');
 $t->set(OLD => '', OLDNAME => 'out');
 $t->write_conf($conf);
 $t->reload(wait => 1);
-wait_for(sub { (state($id) || '') eq 'unknown' }, 30, 'the unknown queue');
+wait_for(sub { $h->state($id) eq 'unknown' }, 30, 'the unknown queue');
 
 ($status, $answer) = $h->get('');
 my ($q) = grep { $_->{name} eq 'old' } @{$answer->{queues}};
 is("$q->{messages} $q->{unknown}", '1 1', 'an unknown queue: counted');
 ok(!$q->{configured}, 'as not configured');
 is(scalar $h->list('state=unknown'), 1, 'and listed');
-act($id, 'flush', 409, 'refused');
-act($id, 'bounce', 409, 'refused');
-act($id, 'hold', 200, 'done');
-act($id, 'release', 200, 'done');
-act($id, 'delete', 200, 'done', 'it can be deleted');
-is(state($id), undef, 'and is gone');
+$h->act($id, 'flush', 409, 'refused');
+$h->act($id, 'bounce', 409, 'refused');
+$h->act($id, 'hold', 200, 'done');
+$h->act($id, 'release', 200, 'done');
+$h->act($id, 'delete', 200, 'done', 'it can be deleted');
+is($h->state($id), '', 'and is gone');
 
 is(scalar $h->list(), 0, 'nothing is left');
 

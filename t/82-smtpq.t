@@ -94,14 +94,8 @@ sub runs {
 
 sub submit {
     my ($from, @to) = @_;
-
-    my $c = $t->client('smtp');
-    $c->cmd('EHLO client.test');
-    my @reply = $c->send_message($from, \@to,
+    return $t->submit('smtp', $from, \@to,
         "Subject: \e[31mred\r\n\r\nbody\r\n");
-    $c->quit();
-
-    return $reply[1] =~ /queued as (\S+)/ ? $1 : die "@reply";
 }
 
 runs(0, qr/^Mail queue is empty\n$/, 'an empty queue');

@@ -100,56 +100,11 @@ my $h = Test::SMTPRelay::Status->new($t, 'http');
 
 sub submit {
     my ($to) = @_;
-
-    my $c = $t->client('smtp');
-    $c->cmd('EHLO client.test');
-
-    my @reply = $c->send_message('a@from.test', [ $to ],
+    return $t->submit('smtp', 'a@from.test', $to,
         "Subject: for $to\r\n\r\nbody\r\n");
-    $c->quit();
-
-    return $reply[1] =~ /queued as (\S+)/ ? $1 : die "@reply";
 }
 
-sub show {
-    my ($id) = @_;
-    my ($status, $answer) = $h->get("message/$id");
-    return $status == 200 ? $answer : undef;
-}
-
-sub state { (show(@_) || {})->{state} || '' }
-
-sub waiting {
-    my $id = submit(@_);
-    wait_for(sub { state($id) eq 'deferred' }, 30, "$id to wait");
-    return $id;
-}
-
-sub act {
-    my ($id, $action, $want, $result, $name) = @_;
-
-    my ($status, $answer) = $h->post("message/$id/$action");
-
-    local $Test::Builder::Level = $Test::Builder::Level + 1;
-
-    is("$status " . ($answer->{result} // $answer->{error} // ''),
-        "$want $result", $name || "$action: $result");
-}
-
-sub gone {
-    my ($id, $name) = @_;
-
-    local $Test::Builder::Level = $Test::Builder::Level + 1;
-
-    ok(eval { wait_for(sub { !defined show($id) }, 30, "$id to end") },
-        $name);
-}
-
-sub received {
-    my ($sink, $rcpt) = @_;
-    return scalar grep { grep { $_ eq $rcpt } @{$_->{rcpts}} }
-        $sink->messages();
-}
+sub waiting { $h->waiting(submit(@_)) }
 
 # the only worker, as soon as the event is with the kernel
 
@@ -167,23 +122,23 @@ $t->expect_log(qr/exited on signal 9/);
 
 my $id = waiting('a@to.test');
 
-act($id, 'move', 400, 'this action needs "to"');
-act($id, 'hold?to=other', 400, '"to" is for move and next-hop');
-act($id, 'move?to=none', 409, 'refused', 'an unknown queue: refused');
-act($id, 'move?to=apart', 409, 'refused', 'of another spool: refused');
-act($id, 'move?to=out', 200, 'unchanged', 'where it is: unchanged');
-act($id, 'next-hop?to=-', 200, 'unchanged', 'its own next hop: unchanged');
-act($id, "next-hop?to=$_", 409, 'refused', "next hop $_: refused")
+$h->act($id, 'move', 400, 'this action needs "to"');
+$h->act($id, 'hold?to=other', 400, '"to" is for move and next-hop');
+$h->act($id, 'move?to=none', 409, 'refused', 'an unknown queue: refused');
+$h->act($id, 'move?to=apart', 409, 'refused', 'of another spool: refused');
+$h->act($id, 'move?to=out', 200, 'unchanged', 'where it is: unchanged');
+$h->act($id, 'next-hop?to=-', 200, 'unchanged', 'its own next hop: unchanged');
+$h->act($id, "next-hop?to=$_", 409, 'refused', "next hop $_: refused")
     for 'example.test:25', '127.0.0.1', 'nothing', '127.0.0.1:0',
         '127.0.0.1:99999', '127.0.0.0/8', 'unix:', '[::1', '*:25',
         '127.0.0.1:25/path';
-is(state($id), 'deferred', 'it waits as before');
+is($h->state($id), 'deferred', 'it waits as before');
 
 # another queue
 
-act($id, 'move?to=other', 200, 'done');
-gone($id, 'moved: delivered');
-is(received($other, 'a@to.test'), 1, 'where it was moved to');
+$h->act($id, 'move?to=other', 200, 'done');
+$h->gone($id, 'moved: delivered');
+is($other->received('a@to.test'), 1, 'where it was moved to');
 
 # another next hop: an address, an upstream{}, as a queue has it
 
@@ -191,9 +146,9 @@ for my $case ([ b => '127.0.0.1:' . $t->port('third') ], [ c => 'spare' ]) {
     my ($name, $hop) = @$case;
 
     $id = waiting("$name\@to.test");
-    act($id, "next-hop?to=$hop", 200, 'done', "next hop $hop");
-    gone($id, 'delivered');
-    is(received($third, "$name\@to.test"), 1, 'to it');
+    $h->act($id, "next-hop?to=$hop", 200, 'done', "next hop $hop");
+    $h->gone($id, 'delivered');
+    is($third->received("$name\@to.test"), 1, 'to it');
     my ($line) = $t->json_log('smtp.log', sub {
         $_->{event} eq 'delivery' && $_->{queue_id} eq $id
             && $_->{status} eq 'delivered'
@@ -205,10 +160,10 @@ for my $case ([ b => '127.0.0.1:' . $t->port('third') ], [ c => 'spare' ]) {
 # more, with an idle connection or without, make room for others
 
 $id = waiting('many@to.test');
-act($id, 'next-hop?to=127.0.0.1:' . $t->port('third'), 200, 'done');
-gone($id, 'a connection is left');
+$h->act($id, 'next-hop?to=127.0.0.1:' . $t->port('third'), 200, 'done');
+$h->gone($id, 'a connection is left');
 $id = waiting('many@to.test');
-act($id, 'hold', 200, 'done');
+$h->act($id, 'hold', 200, 'done');
 
 my %results;
 
@@ -220,79 +175,79 @@ for my $port (20001 .. 20600) {
 
 is(join(' ', map { "$_: $results{$_}" } sort keys %results), '200 done: 600',
     'six hundred next hops');
-is(show($id)->{next_hop}, '127.0.0.1:20600', 'it has the last one');
-act($id, 'next-hop?to=127.0.0.1:' . $t->port('third'), 200, 'done');
-act($id, 'release', 200, 'done');
-act($id, 'requeue', 200, 'done');
-gone($id, 'delivered to the next hop it had before');
+is($h->show($id)->{next_hop}, '127.0.0.1:20600', 'it has the last one');
+$h->act($id, 'next-hop?to=127.0.0.1:' . $t->port('third'), 200, 'done');
+$h->act($id, 'release', 200, 'done');
+$h->act($id, 'requeue', 200, 'done');
+$h->gone($id, 'delivered to the next hop it had before');
 
 # held mail stays held; the change survives a restart and a crash
 
 $id = waiting('d@to.test');
-act($id, 'hold', 200, 'done');
-act($id, 'next-hop?to=spare', 200, 'done', 'of what is held');
-is(show($id)->{next_hop}, 'spare', 'it is shown');
-is(state($id), 'held', 'and still held');
+$h->act($id, 'hold', 200, 'done');
+$h->act($id, 'next-hop?to=spare', 200, 'done', 'of what is held');
+is($h->show($id)->{next_hop}, 'spare', 'it is shown');
+is($h->state($id), 'held', 'and still held');
 my $moved = waiting('e@to.test');
-act($moved, 'hold', 200, 'done');
-act($moved, 'move?to=other', 200, 'done', 'move of what is held');
+$h->act($moved, 'hold', 200, 'done');
+$h->act($moved, 'move?to=other', 200, 'done', 'move of what is held');
 
 crash();
-wait_for(sub { show($id) && show($moved) }, 30, 'both after kill -9');
-is(show($id)->{next_hop}, 'spare', 'after kill -9: its next hop');
-is(show($moved)->{queue}, 'other', 'its queue');
+wait_for(sub { $h->show($id) && $h->show($moved) }, 30, 'both after kill -9');
+is($h->show($id)->{next_hop}, 'spare', 'after kill -9: its next hop');
+is($h->show($moved)->{queue}, 'other', 'its queue');
 is_deeply([ map { $_->{id} } $h->list('queue=other') ], [ $moved ],
     'also for the filter');
 
 $t->stop();
 $t->run();
-wait_for(sub { show($id) && show($moved) }, 30, 'both after a restart');
-is(show($id)->{next_hop}, 'spare', 'after a restart: its next hop');
-is(show($moved)->{queue}, 'other', 'its queue');
-is(show($id)->{error}, '4.2.1 not now', 'and its last error');
+wait_for(sub { $h->show($id) && $h->show($moved) }, 30, 'both after a restart');
+is($h->show($id)->{next_hop}, 'spare', 'after a restart: its next hop');
+is($h->show($moved)->{queue}, 'other', 'its queue');
+is($h->show($id)->{error}, '4.2.1 not now', 'and its last error');
 is_deeply([ map { $_->{id} } $h->list('error=NOT%20now') ], [ $id, $moved ],
     'that the filter finds');
 is(scalar $h->list('error=nonsense'), 0, 'and nothing else');
 
-act($_, 'release', 200, 'done') for $id, $moved;
-act($_, 'requeue', 200, 'done') for $id, $moved;
-gone($_, 'released: delivered') for $id, $moved;
-is(received($third, 'd@to.test') . received($other, 'e@to.test'), '11',
+$h->act($_, 'release', 200, 'done') for $id, $moved;
+$h->act($_, 'requeue', 200, 'done') for $id, $moved;
+$h->gone($_, 'released: delivered') for $id, $moved;
+is($third->received('d@to.test') . $other->received('e@to.test'), '11',
     'each where it was moved to');
 
 # back to what the queue has
 
 $id = waiting('f@to.test');
-act($id, 'hold', 200, 'done');
-act($id, 'next-hop?to=spare', 200, 'done');
-act($id, 'next-hop?to=-', 200, 'done', 'the next hop of the queue again');
-ok(!exists show($id)->{next_hop}, 'none is shown');
-act($id, 'delete', 200, 'done');
+$h->act($id, 'hold', 200, 'done');
+$h->act($id, 'next-hop?to=spare', 200, 'done');
+$h->act($id, 'next-hop?to=-', 200, 'done', 'the next hop of the queue again');
+ok(!exists $h->show($id)->{next_hop}, 'none is shown');
+$h->act($id, 'delete', 200, 'done');
 
 # by filter
 
 my @many = map { waiting("g$_\@to.test") } 1 .. 3;
 my ($status, $answer) = $h->post('queue/move?to=other&domain=to.test');
 is("$status $answer->{done}", '200 3', 'move by filter');
-gone($_, 'delivered') for @many;
-is(received($other, 'g2@to.test'), 1, 'there');
+$h->gone($_, 'delivered') for @many;
+is($other->received('g2@to.test'), 1, 'there');
 ($status, $answer) = $h->post('queue/move?to=other');
 is($status, 400, 'a target is no filter');
 
 # an upstream that is gone: waits for another word
 
 $id = waiting('h@to.test');
-act($id, 'hold', 200, 'done');
-act($id, 'next-hop?to=spare', 200, 'done');
+$h->act($id, 'hold', 200, 'done');
+$h->act($id, 'next-hop?to=spare', 200, 'done');
 (my $less = $conf) =~ s/upstream spare/upstream renamed/;
 $t->write_conf($less);
 $t->reload(wait => 1);
-wait_for(sub { show($id) }, 30, 'the message after a reload');
-act($id, 'release', 200, 'done');
-is(state($id), 'unknown', 'an unknown next hop: it waits');
+wait_for(sub { $h->show($id) }, 30, 'the message after a reload');
+$h->act($id, 'release', 200, 'done');
+is($h->state($id), 'unknown', 'an unknown next hop: it waits');
 is_deeply([ map { $_->{id} } $h->list('state=unknown') ], [ $id ], 'listed');
-act($id, 'next-hop?to=renamed', 200, 'done');
-gone($id, 'with another one it goes on');
+$h->act($id, 'next-hop?to=renamed', 200, 'done');
+$h->gone($id, 'with another one it goes on');
 $t->write_conf($conf);
 $t->reload(wait => 1);
 
@@ -303,16 +258,16 @@ my $left = waiting('j@to.test');
 $t->set(QUEUE => '', NAME => 'other');
 $t->write_conf($conf);
 $t->reload(wait => 1);
-wait_for(sub { state($id) eq 'unknown' && state($left) eq 'unknown' }, 60,
+wait_for(sub { $h->state($id) eq 'unknown' && $h->state($left) eq 'unknown' }, 60,
     'the unknown queue');
-act($id, 'next-hop?to=spare', 409, 'refused',
+$h->act($id, 'next-hop?to=spare', 409, 'refused',
     'a next hop for a queue that is not there: refused');
-act($id, 'move?to=other', 200, 'done', 'move from an unknown queue');
-gone($id, 'it goes on');
-is(received($other, 'i@to.test'), 1, 'delivered');
-is(state($left), 'unknown', 'the other one waits');
-act($left, 'move?to=other', 200, 'done');
-gone($left, 'until it is moved, too');
+$h->act($id, 'move?to=other', 200, 'done', 'move from an unknown queue');
+$h->gone($id, 'it goes on');
+is($other->received('i@to.test'), 1, 'delivered');
+is($h->state($left), 'unknown', 'the other one waits');
+$h->act($left, 'move?to=other', 200, 'done');
+$h->gone($left, 'until it is moved, too');
 
 $t->set(QUEUE => $queue, NAME => 'out');
 $t->write_conf($conf);
@@ -322,28 +277,28 @@ $t->reload(wait => 1);
 
 sub busy {
     my $id = submit(@_);
-    wait_for(sub { (show($id) || {})->{outstanding} }, 30, "$id to be sent");
+    wait_for(sub { ($h->show($id) || {})->{outstanding} }, 30, "$id to be sent");
     return $id;
 }
 
 my %id = map { $_ => busy("slow-$_\@to.test") } qw/ bounce delete move hold /;
 
-act($id{bounce}, 'bounce', 202, 'pending');
-act($id{delete}, 'delete', 202, 'pending');
-act($id{move}, 'move?to=other', 202, 'pending');
-act($id{hold}, 'hold', 202, 'pending');
-act($id{hold}, 'delete', 202, 'pending', 'and delete: pending');
+$h->act($id{bounce}, 'bounce', 202, 'pending');
+$h->act($id{delete}, 'delete', 202, 'pending');
+$h->act($id{move}, 'move?to=other', 202, 'pending');
+$h->act($id{hold}, 'hold', 202, 'pending');
+$h->act($id{hold}, 'delete', 202, 'pending', 'and delete: pending');
 
 crash();
 
-gone($id{bounce}, 'bounced after kill -9');
+$h->gone($id{bounce}, 'bounced after kill -9');
 $reports->wait_messages(1);
 is(scalar grep({ $_->{body} =~ /slow-bounce\@to\.test/ }
     $reports->messages()), 1, 'its sender hears it');
-gone($id{delete}, 'deleted after kill -9');
-gone($id{hold}, 'held and deleted: deleted');
-gone($id{move}, 'moved: delivered');
-is(received($other, 'slow-move@to.test'), 1, 'to the other');
+$h->gone($id{delete}, 'deleted after kill -9');
+$h->gone($id{hold}, 'held and deleted: deleted');
+$h->gone($id{move}, 'moved: delivered');
+is($other->received('slow-move@to.test'), 1, 'to the other');
 is(scalar $reports->messages(), 1, 'nothing else was reported');
 
 is(scalar $h->list(), 0, 'nothing is left');

@@ -72,11 +72,7 @@ EOC
 
 my $h = Test::SMTPRelay::Status->new($t, 'http');
 
-sub show {
-    my ($id) = @_;
-    my ($status, $answer) = $h->get("message/$id");
-    return $status == 200 ? $answer : {};
-}
+sub show { $h->show(@_) || {} }
 
 sub history { @{show(@_)->{history} || []} }
 
@@ -93,14 +89,7 @@ sub until_names {
     is(names($id), $want, $name);
 }
 
-sub submit {
-    my $c = $t->client('smtp');
-    $c->cmd('EHLO client.test');
-    my @reply = $c->send_message('a@from.test', [ @_ ],
-        "Subject: x\r\n\r\nbody\r\n");
-    $c->quit();
-    return $reply[1] =~ /queued as (\S+)/ ? $1 : die "@reply";
-}
+sub submit { $t->submit('smtp', 'a@from.test', [ @_ ]) }
 
 my $start = time();
 my $other = submit('later9@to.test');

@@ -1076,6 +1076,37 @@ sub client {
 }
 
 
+# submit(port or name, from, to, [message], %opts): one message, by a client of
+# its own; to is an address or an array.  Returns the id it is queued under,
+# dies when it is not taken.  Options as for send_message().
+
+sub submit {
+    my ($self, $port, $from, $to, $message, %opts) = @_;
+
+    my $c = $self->client($port);
+    $c->cmd('EHLO client.test');
+
+    my @reply = $c->send_message($from, $to,
+        $message // "Subject: test\r\n\r\nbody\r\n", %opts);
+    $c->quit();
+
+    return $reply[0] == 250 && $reply[1] =~ /queued as (\S+)/ ? $1
+        : croak "not taken: @reply[0, 1]";
+}
+
+
+# deliveries(id, sub {...}, seconds): the lines of smtp.log on the attempts of
+# that message that meet the condition, when there is one
+
+sub deliveries {
+    my ($self, $id, $cond, $timeout) = @_;
+
+    return $self->json_log('smtp.log', sub {
+        $_->{event} eq 'delivery' && $_->{queue_id} eq $id && $cond->()
+    }, $timeout);
+}
+
+
 # sink(name, %behavior): see Test::SMTPRelay::Sink; listens on %%PORT_name%%
 
 sub sink {

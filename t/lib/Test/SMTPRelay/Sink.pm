@@ -49,6 +49,7 @@ package Test::SMTPRelay::Sink;
 #         $_->{helo} $_->{tls} $_->{conn} $_->{txn} $_->{time} $_->{reply}
 #         $_->{chunks}                      # of BDAT, else 0
 #     }
+#     $sink->received('b@to.test');         # those for that recipient
 #     $sink->transactions();                # the refused ones too
 #     $sink->commands();                    # "n verb argument" of everything
 #     $sink->connections();                 # how many there were
@@ -181,6 +182,16 @@ sub transactions {
 
 
 sub messages { grep { $_->{reply} =~ /^2/ } $_[0]->transactions() }
+
+
+sub received {
+    my ($self, $rcpt) = @_;
+
+    my @found = grep { grep { $_ eq $rcpt } @{$_->{rcpts}} }
+        $self->messages();
+
+    return @found;
+}
 
 
 # how many transactions ended, with a 2xx; cheap, for polling

@@ -10,6 +10,11 @@ package Test::SMTPRelay::Status;
 #     ($status, $answer) = $h->request('GET', '', Host => 'evil.test');
 #     my @rows = $h->list('state=held');     # all pages
 #     $h->wait_list('state=held', 3);        # until there are so many
+#     $h->show($id)->{attempts};             # one message; undef: none
+#     $h->state($id);                        # its state, '' if there is none
+#     $h->waiting($id);                      # until it is deferred
+#     $h->act($id, 'hold', 200, 'done');     # as a test: status and result
+#     $h->gone($id, 'delivered');            # as a test: is not there soon
 #
 # A worker that does not answer in time on a busy machine is asked again:
 # get() and post() repeat a partial answer, and 503, for a while.
@@ -19,6 +24,7 @@ use warnings;
 
 use IO::Socket::INET;
 use JSON::PP ();
+use Test::More ();
 use Time::HiRes qw/ sleep time /;
 
 my $json = JSON::PP->new->utf8;
@@ -105,6 +111,53 @@ sub wait_list {
 
     return Test::SMTPRelay::wait_for(sub { $self->list($query) == $n },
         $timeout || 15, "$n messages for \"$query\"");
+}
+
+
+sub show {
+    my ($self, $id) = @_;
+    my ($status, $answer) = $self->get("message/$id");
+    return $status == 200 ? $answer : undef;
+}
+
+
+sub state {
+    my ($self, $id) = @_;
+    return ($self->show($id) || {})->{state} // '';
+}
+
+
+# returns the id
+
+sub waiting {
+    my ($self, $id) = @_;
+
+    Test::SMTPRelay::wait_for(sub { $self->state($id) eq 'deferred' }, 30,
+        "$id to wait");
+
+    return $id;
+}
+
+
+sub act {
+    my ($self, $id, $action, $want, $result, $name) = @_;
+
+    my ($status, $answer) = $self->post("message/$id/$action");
+
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+    Test::More::is("$status " . ($answer->{result} // $answer->{error} // ''),
+        "$want $result", $name || "$action: $result");
+}
+
+
+sub gone {
+    my ($self, $id, $name) = @_;
+
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+    Test::More::ok(eval { Test::SMTPRelay::wait_for(
+        sub { !defined $self->show($id) }, 30, "$id to end") }, $name);
 }
 
 
