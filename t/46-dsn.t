@@ -183,7 +183,10 @@ for my $case (@cases) {
         rcpt => $case->{notify} ? "NOTIFY=$case->{notify}" : '');
 }
 
-wait_for(sub {
+# enough attempts of what is tried again, the last result of all others
+
+sub outcomes {
+    my ($attempts) = @_;
     my %seen;
 
     for ($t->json_log('smtp.log')) {
@@ -192,19 +195,24 @@ wait_for(sub {
         $seen{$_->{queue_id}}{$_->{status}}++;
     }
 
-    !grep {
+    return !grep {
         my $s = $seen{$_->{id}} || {};
-        $_->{outcome} eq 'delayed' ? ($s->{deferred} || 0) < 5
+        $_->{outcome} eq 'delayed' ? ($s->{deferred} || 0) < $attempts
             : !$s->{$_->{outcome}};
     } @cases;
-}, 60, 'all outcomes');
+}
+
+wait_for(sub { outcomes(5) }, 60, 'all outcomes');
 
 my $wanted = grep { $_->{want} } @cases;
 wait_for(sub { $reports->count_messages() >= $wanted }, 20, 'all reports');
 
-# nobody hears twice
+# nobody hears twice: not three attempts later, nor before another report
 
-sleep 3;
+wait_for(sub { outcomes(8) }, 60, 'more attempts');
+submit('plain_long', 'fence@from.test', 'fail-fence@to.test');
+wait_for(sub { $reports->received('fence@from.test') }, 20, 'another report');
+$wanted++;
 
 for my $case (@cases) {
     my @got = $reports->received("c$case->{n}\@from.test");

@@ -146,9 +146,11 @@ is($h->state($id), 'held', 'it is held');
 $h->act($id, 'hold', 200, 'unchanged');
 $h->act($id, 'flush', 409, 'refused', 'flush of what is held: refused');
 
+my $fence = waiting('later-fence@to.test');
 open_hop();
-sleep 1.5;
-is($h->state($id), 'held', 'and is not tried');
+$h->act($fence, 'flush', 200, 'done', 'another one is flushed');
+$h->gone($fence, 'and delivered');
+is($h->state($id), 'held', 'what is held is not tried');
 
 $h->act($id, 'release', 200, 'done');
 $h->act($id, 'release', 200, 'unchanged');
@@ -385,8 +387,9 @@ is(scalar $h->list(), 0, 'nothing is left');
 
 $t->stop();
 $t->run();
-sleep 1;
-is(scalar $h->list(), 0, 'nor after a restart');
+wait_for(sub { ($h->get(''))[1]{complete} }, 30, 'all to be read');
+$h->gone(submit('fence@to.test'), 'after a restart: a message is delivered');
+is(scalar $h->list(), 0, 'and none came back');
 
 my %seen;
 $seen{$_}++ for map { @{$_->{rcpts}} } $mx->messages();
