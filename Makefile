@@ -139,6 +139,7 @@ $(BUILD)/module-tree/objs/Makefile: $(BUILD)/flags $(BUILD)/files config \
 	    --with-ld-opt='$(LD_OPT)' --add-dynamic-module=$(ROOT) \
 	    > $(BUILD)/configure.log 2>&1 \
 	|| { tail -n 5 $(BUILD)/configure.log >&2; rm -f objs/Makefile; exit 1; }
+	@echo "compiling it: a minute or two"
 
 $(SO): $(BUILD)/module-tree/objs/Makefile FORCE
 	@$(MAKE) --no-print-directory $(if $(V),,-s) -j$(JOBS) \
