@@ -12,6 +12,7 @@
  *   ngx_smtp_store_write.c   the thread's part of batches and logs
  *   ngx_smtp_store_event.c   what happens to messages; pending log records
  *   ngx_smtp_store_upkeep.c  all other file work, one task at a time
+ *   ngx_smtp_store_look.c    looking for segments that nobody has
  *   ngx_smtp_store_own.c     found segments, insertion
  *   ngx_smtp_store_unknown.c mail of queues that are not configured
  *   ngx_smtp_store_strike.c  what workers died of
@@ -576,6 +577,23 @@ void ngx_smtp_upkeep_start(ngx_smtp_store_t *store);
 void ngx_smtp_upkeep_task(ngx_smtp_store_t *store);
 
 
+/* ngx_smtp_store_look.c */
+
+/* In a thread; then, on the loop, what it found. */
+void ngx_smtp_own_look(ngx_smtp_spool_t *spool, ngx_smtp_look_t *look);
+void ngx_smtp_own_looked(ngx_smtp_store_t *store, ngx_smtp_look_t *look);
+/* how many segments may be taken over */
+ngx_uint_t ngx_smtp_own_room(ngx_smtp_store_t *store);
+/* It cannot be read: told once, and let alone for a while or for good. */
+void ngx_smtp_own_refused(ngx_smtp_store_t *store, ngx_smtp_refused_t *r);
+/* Is it to be let alone, or was it?  NULL: it never was. */
+ngx_smtp_shunned_t *ngx_smtp_own_shunned(ngx_smtp_store_t *store,
+    ngx_smtp_segment_id_t *id);
+/* Lets a segment alone for msec.  NULL: no memory, it is met again. */
+ngx_smtp_shunned_t *ngx_smtp_own_shun(ngx_smtp_store_t *store,
+    ngx_smtp_segment_id_t *id, ngx_msec_t msec);
+
+
 /* ngx_smtp_store_own.c */
 
 /*
@@ -583,13 +601,6 @@ void ngx_smtp_upkeep_task(ngx_smtp_store_t *store);
  * start; returns 1 when there is more.
  */
 ngx_uint_t ngx_smtp_own_slice(ngx_smtp_store_t *store, ngx_msec_t start);
-/* In a thread; then, on the loop, what it found. */
-void ngx_smtp_own_look(ngx_smtp_spool_t *spool, ngx_smtp_look_t *look);
-void ngx_smtp_own_looked(ngx_smtp_store_t *store, ngx_smtp_look_t *look);
-
-/* how many segments may be taken over */
-ngx_uint_t ngx_smtp_own_room(ngx_smtp_store_t *store);
-
 void ngx_smtp_own_recovered(ngx_smtp_segment_t *seg, ngx_int_t rc,
     ngx_smtp_fault_t *fault);
 /* In a thread: seals what was read by a scan; NGX_AGAIN: call again. */

@@ -18,6 +18,7 @@
  * sources: spool/ngx_smtp_store.c spool/ngx_smtp_store_change.c
  * sources: spool/ngx_smtp_store_commit.c spool/ngx_smtp_store_event.c
  * sources: spool/ngx_smtp_store_file.c spool/ngx_smtp_store_leave.c
+ * sources: spool/ngx_smtp_store_look.c
  * sources: spool/ngx_smtp_store_own.c spool/ngx_smtp_store_renew.c
  * sources: spool/ngx_smtp_store_strike.c spool/ngx_smtp_store_unknown.c
  * sources: spool/ngx_smtp_store_upkeep.c spool/ngx_smtp_store_walk.c
