@@ -234,7 +234,8 @@ is_deeply([ map { $_->{id} } $h->list('limit=1') ],
 my @bad = ('older=x', 'older=', 'older=0', 'limit=0', 'limit=1001',
     'limit=-1', 'state=nonsense', 'quue=a', 'queue=a&queue=b', 'queue=%zz',
     'queue=%0a', 'queue', 'queue=%', 'id=' . $grey, 'queue=' . 'a' x 2000,
-    'older=99999999999999999999d');
+    'older=99999999999999999999d', 'state=held&state=due', 'limit=5&limit=5',
+    'older=1d&older=2d', 'younger=1d&younger=1d', 'after=zzz');
 
 for my $query (@bad) {
     ($status, $answer) = $h->request('GET', "queue?$query");

@@ -151,7 +151,13 @@ runs(0, qr/^\Q$one\E: hold: done\n\Q$two\E: hold: done\n\z/, 'hold', 'hold',
     $one, $two);
 runs(0, qr/^\Q$one\E! /m, 'held ones are marked');
 runs(0, qr/hold: nothing to do/, 'hold again', 'hold', $one);
-runs(1, qr/flush: not possible for this message/, 'flush', 'flush', $one);
+runs(1, qr/flush: not possible for this message: it is on hold \(release/,
+    'flush', 'flush', $one);
+runs(1, qr/move: not possible .*: its spool has no smtp_queue of that name/,
+    'move to nowhere', 'move', '--to', 'nowhere', $one);
+runs(1, qr/next-hop: not possible .*: it must be the name of an upstream/,
+    'a next hop that is none', 'next-hop', '--to', '192.0.2.1', $one);
+runs(2, qr/invalid "older", must be as "90", "10m"/, 'a time', '--older', '5x');
 runs(1, qr/no such message/, 'hold of an unknown one', 'hold', "${one}999");
 runs(0, qr/^release: 2 done\n/, 'release by filter', 'release', '--state',
     'held');

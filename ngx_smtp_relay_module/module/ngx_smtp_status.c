@@ -79,6 +79,7 @@ static void ngx_smtp_status_rows(ngx_smtp_status_t *s, ngx_uint_t limit,
 static ngx_uint_t ngx_smtp_status_one(ngx_smtp_status_conf_t *conf,
     ngx_smtp_status_t *s, ngx_smtp_control_request_t *request,
     ngx_smtp_json_t *j);
+static const char *ngx_smtp_status_reason(ngx_uint_t op);
 static ngx_uint_t ngx_smtp_status_missing(ngx_smtp_status_conf_t *conf,
     ngx_smtp_status_t *s, ngx_smtp_control_request_t *request,
     ngx_smtp_json_t *j);
@@ -662,6 +663,12 @@ ngx_smtp_status_one(ngx_smtp_status_conf_t *conf, ngx_smtp_status_t *s,
             ngx_smtp_json_text(j, "action",
                                ngx_smtp_control_ops[request->op]);
             ngx_smtp_json_text(j, "result", ngx_smtp_control_results[i]);
+
+            if (codes[i] == 409) {
+                ngx_smtp_json_text(j, "reason",
+                                   ngx_smtp_status_reason(request->op));
+            }
+
             ngx_smtp_json_raw(j, "}");
 
             return codes[i];
@@ -669,6 +676,30 @@ ngx_smtp_status_one(ngx_smtp_status_conf_t *conf, ngx_smtp_status_t *s,
     }
 
     return ngx_smtp_status_missing(conf, s, request, j);
+}
+
+
+/* Why a message refuses an action: all that it can be. */
+
+static const char *
+ngx_smtp_status_reason(ngx_uint_t op)
+{
+    switch (op) {
+
+    case NGX_SMTP_CONTROL_FLUSH:
+        return "it is on hold (release or requeue it), or its queue or next "
+               "hop is not configured";
+
+    case NGX_SMTP_CONTROL_MOVE:
+        return "its spool has no smtp_queue of that name";
+
+    case NGX_SMTP_CONTROL_NEXT_HOP:
+        return "it must be the name of an upstream{}, an address with port, "
+               "or unix:path; or its queue is not configured";
+
+    default:
+        return "its queue or next hop is not configured";
+    }
 }
 
 

@@ -117,6 +117,7 @@ ngx_module_t  ngx_smtp_status_module = {
 static ngx_int_t
 ngx_smtp_status_handler(ngx_http_request_t *r)
 {
+    u_char                       key[NGX_SMTP_KEY_LEN];
     ngx_int_t                    rc;
     ngx_uint_t                   status;
     const char                  *error;
@@ -146,6 +147,14 @@ ngx_smtp_status_handler(ngx_http_request_t *r)
 
     if (error) {
         return ngx_smtp_status_error(r, NGX_HTTP_BAD_REQUEST, error);
+    }
+
+    if (control.after.len
+        && ngx_smtp_key_parse(&control.after, key) != NGX_OK)
+    {
+        return ngx_smtp_status_error(r, NGX_HTTP_BAD_REQUEST,
+                                     "invalid \"after\", must be the id of a "
+                                     "message");
     }
 
     if (control.op > NGX_SMTP_CONTROL_SHOW && !control.all

@@ -48,6 +48,10 @@ const char  *ngx_smtp_control_results[] = {
 };
 
 
+static const char  ngx_smtp_control_twice[] =
+                                 "an argument of the query is there twice";
+
+
 /* arguments that are text */
 
 static struct {
@@ -83,7 +87,7 @@ ngx_smtp_control_query(ngx_smtp_control_request_t *request, ngx_str_t *args,
     ngx_str_t    name, value;
     const char  *err;
 
-    request->limit = NGX_SMTP_CONTROL_LIMIT;
+    request->limit = 0;
 
     buf = ngx_pnalloc(pool, args->len + 1);
     if (buf == NULL) {
@@ -127,6 +131,10 @@ ngx_smtp_control_query(ngx_smtp_control_request_t *request, ngx_str_t *args,
         }
     }
 
+    if (request->limit == 0) {
+        request->limit = NGX_SMTP_CONTROL_LIMIT;
+    }
+
     if (ngx_smtp_control_moves(request->op) && request->to.len == 0) {
         return "this action needs \"to\"";
     }
@@ -157,12 +165,21 @@ ngx_smtp_control_argument(ngx_smtp_control_request_t *request,
         text = ngx_smtp_control_text(request, ngx_smtp_control_texts[i].tag);
 
         if (text->len) {
-            return "an argument of the query is there twice";
+            return ngx_smtp_control_twice;
         }
 
         *text = *value;
 
         return NULL;
+    }
+
+    if ((request->all && ngx_smtp_control_is(name, "all"))
+        || (request->limit && ngx_smtp_control_is(name, "limit"))
+        || (request->older && ngx_smtp_control_is(name, "older"))
+        || (request->younger && ngx_smtp_control_is(name, "younger"))
+        || (request->state && ngx_smtp_control_is(name, "state")))
+    {
+        return ngx_smtp_control_twice;
     }
 
     if (ngx_smtp_control_is(name, "all")) {
@@ -174,17 +191,19 @@ ngx_smtp_control_argument(ngx_smtp_control_request_t *request,
         return (ngx_smtp_control_number(value, NGX_SMTP_CONTROL_LIMIT_MAX,
                                         &request->limit)
                 == NGX_OK && request->limit)
-               ? NULL : "invalid \"limit\"";
+               ? NULL : "invalid \"limit\", must be 1 to 1000";
     }
 
     if (ngx_smtp_control_is(name, "older")) {
         return (ngx_smtp_control_time(value, &request->older) == NGX_OK)
-               ? NULL : "invalid \"older\"";
+               ? NULL : "invalid \"older\", must be as \"90\", \"10m\", "
+                      "\"3h\" or \"2d\"";
     }
 
     if (ngx_smtp_control_is(name, "younger")) {
         return (ngx_smtp_control_time(value, &request->younger) == NGX_OK)
-               ? NULL : "invalid \"younger\"";
+               ? NULL : "invalid \"younger\", must be as \"90\", \"10m\", "
+                      "\"3h\" or \"2d\"";
     }
 
     if (ngx_smtp_control_is(name, "state")) {
@@ -196,10 +215,12 @@ ngx_smtp_control_argument(ngx_smtp_control_request_t *request,
             }
         }
 
-        return "invalid \"state\"";
+        return "invalid \"state\", must be busy, held, unknown, report, due "
+               "or deferred";
     }
 
-    return "unknown argument in the query";
+    return "unknown argument in the query, must be queue, sender, recipient, "
+           "domain, older, younger, state, error, limit, after, all or to";
 }
 
 

@@ -97,7 +97,8 @@ test_bad(void **state)
         "limit=99999999999999999999", "older=0", "older=s", "older=1x",
         "older=-1", "older=1.5h", "older=99999999w", "older=4000000000",
         "state=any", "state=", "state=Held", "all=0", "all", "=", "=a",
-        "queues=a", "queu=a"
+        "queues=a", "queu=a", "state=held&state=due", "limit=5&limit=5",
+        "older=1d&older=2d", "younger=1d&younger=1d", "all=1&all=1"
     };
 
     pool = ngx_create_pool(1024, &shim_log);
