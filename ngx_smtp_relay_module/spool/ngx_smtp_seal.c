@@ -9,6 +9,9 @@
  * SEALED, to the end of its log, in steps.  Blocking, for threads; a buffer of
  * 1 MB or one record is malloc'ed here.
  *
+ * Here are also the seals that are made all at once, in place or as a log
+ * that takes the place of a broken one.
+ *
  * The log's end moves only when all of it was written, so that a seal that
  * does not fit is overwritten by the next event.  Nothing else may be written
  * to the log between the steps.
@@ -90,6 +93,42 @@ ngx_smtp_segment_seal(ngx_smtp_segment_file_t *f,
     } while (rc == NGX_AGAIN);
 
     ngx_smtp_seal_free(s);
+
+    return rc;
+}
+
+
+ngx_int_t
+ngx_smtp_segment_relog(ngx_smtp_spool_t *spool, ngx_smtp_segment_file_t *f,
+    ngx_smtp_summary_t *summaries, ngx_uint_t n, ngx_smtp_event_t *reports,
+    ngx_uint_t nreports, uint32_t next_number, time_t now)
+{
+    ngx_int_t           rc;
+    ngx_smtp_rewrite_t  rw;
+
+    ngx_smtp_rewrite_start(&rw, spool, f, 0);
+
+    rw.broken = 1;
+    rw.content.summaries = summaries;
+    rw.content.n = n;
+    rw.content.reports = reports;
+    rw.content.nreports = nreports;
+    rw.content.next_number = next_number;
+    rw.content.now = now;
+
+    do {
+        rc = ngx_smtp_rewrite_step(&rw);
+    } while (rc == NGX_AGAIN);
+
+    if (rc == NGX_OK) {
+        rc = ngx_smtp_rewrite_commit(&rw);
+    }
+
+    ngx_smtp_rewrite_end(&rw);
+
+    if (rc != NGX_OK) {
+        f->fault = rw.fault;
+    }
 
     return rc;
 }
