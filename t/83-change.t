@@ -165,21 +165,46 @@ $h->gone($id, 'a connection is left');
 $id = waiting('many@to.test');
 $h->act($id, 'hold', 200, 'done');
 
+# of all of 127.0.0.0/8 only 127.0.0.1 is listened on, also by other tests
+
+sub hop { return sprintf '127.88.%d.%d:1', $_[0] / 250, $_[0] % 250 + 1 }
+
 my %results;
 
-for my $port (20001 .. 20600) {
-    my ($status, $answer) =
-        $h->post("message/$id/next-hop?to=127.0.0.1:$port");
+for (1 .. 600) {
+    my ($status, $answer) = $h->post("message/$id/next-hop?to=" . hop($_));
     $results{"$status " . ($answer->{result} // '')}++;
 }
 
 is(join(' ', map { "$_: $results{$_}" } sort keys %results), '200 done: 600',
     'six hundred next hops');
-is($h->show($id)->{next_hop}, '127.0.0.1:20600', 'it has the last one');
+is($h->show($id)->{next_hop}, hop(600), 'it has the last one');
 $h->act($id, 'next-hop?to=127.0.0.1:' . $t->port('third'), 200, 'done');
 $h->act($id, 'release', 200, 'done');
 $h->act($id, 'requeue', 200, 'done');
 $h->gone($id, 'delivered to the next hop it had before');
+
+# but no more than can be at a time
+
+my @ids = map { submit("n$_\@to.test") } 1 .. 257;
+%results = ();
+
+for my $i (0 .. 255) {
+    my ($status, $answer) = $h->post("message/$ids[$i]/next-hop?to="
+        . hop($i));
+    $results{($answer->{result} // '') =~ s/pending/done/r}++;
+}
+
+is(join(' ', map { "$_: $results{$_}" } sort keys %results), 'done: 256',
+    'next hops of 256 messages');
+$h->act($ids[256], 'next-hop?to=' . hop(601), 409, 'refused',
+    'and no other one');
+$h->post("message/$ids[0]/delete");
+$h->gone($ids[0], 'one of them is deleted');
+$h->post("message/$ids[256]/next-hop?to=" . hop(601));
+is($h->show($ids[256])->{next_hop}, hop(601), 'its room is another\'s');
+$h->post("message/$_/delete") for @ids[1 .. 256];
+wait_for(sub { !grep { defined $h->show($_) } @ids }, 30, 'the others to end');
 
 # held mail stays held; the change survives a restart and a crash
 
