@@ -201,32 +201,11 @@ typedef struct {
 void ngx_smtp_route_init(ngx_smtp_route_t *route, ngx_smtp_relay_t *relay,
     ngx_smtp_queue_conf_t *conf);
 
-/* Puts a message or report into its schedule (not: on hold, unknown queue). */
-void ngx_smtp_route_insert(ngx_smtp_relay_t *relay, ngx_smtp_message_t *m,
-    time_t due);
-void ngx_smtp_route_insert_report(ngx_smtp_relay_t *relay,
-    ngx_smtp_report_t *r, time_t due);
-
-/*
- * An attempt for m or one of its reports is over: what was due meanwhile and
- * had to wait is due now, before the next attempt for the same.
- */
-void ngx_smtp_route_postponed(ngx_smtp_message_t *m);
-
-/* Takes a message and its reports out of their schedules. */
-void ngx_smtp_route_remove(ngx_smtp_relay_t *relay, ngx_smtp_message_t *m);
-
 /* Looks soon what is due, after the events at hand. */
 void ngx_smtp_relay_wake(ngx_smtp_relay_t *relay);
 
 /* Something may be started now. */
 ngx_uint_t ngx_smtp_relay_active(ngx_smtp_relay_t *relay);
-
-/*
- * The next thing due on this route as a delivery, its reader opened; NULL:
- * nothing.
- */
-ngx_smtp_delivery_t *ngx_smtp_route_next(ngx_smtp_route_t *route);
 
 /* Seconds of a clock that does not jump. */
 #define ngx_smtp_relay_seconds()  ((time_t) (ngx_current_msec / 1000))
@@ -247,6 +226,39 @@ ngx_smtp_delivery_t *ngx_smtp_route_next(ngx_smtp_route_t *route);
 #define ngx_smtp_relay_age_now(relay)                                         \
     ngx_min(ngx_time(),                                                       \
             ngx_smtp_relay_steady(relay) + (time_t) ((relay)->behind / 1000))
+
+
+/* -- ngx_smtp_relay_route.c ----------------------------------------------- */
+
+/* Puts a message or report into its schedule (not: on hold, unknown queue). */
+void ngx_smtp_route_insert(ngx_smtp_relay_t *relay, ngx_smtp_message_t *m,
+    time_t due);
+void ngx_smtp_route_insert_report(ngx_smtp_relay_t *relay,
+    ngx_smtp_report_t *r, time_t due);
+
+/*
+ * An attempt for m or one of its reports is over: what was due meanwhile and
+ * had to wait is due now, before the next attempt for the same.
+ */
+void ngx_smtp_route_postponed(ngx_smtp_message_t *m);
+
+/* Takes a message and its reports out of their schedules. */
+void ngx_smtp_route_remove(ngx_smtp_relay_t *relay, ngx_smtp_message_t *m);
+
+/* the timer looks at the wall clock at least so often, s */
+#define NGX_SMTP_RELAY_LOOK      60
+
+/*
+ * Starts what is due and may begin.  Returns in how many seconds to look
+ * again; 0: after the events at hand.
+ */
+time_t ngx_smtp_route_run(ngx_smtp_route_t *route);
+
+/*
+ * The next thing due on this route as a delivery, its reader opened; NULL:
+ * nothing.
+ */
+ngx_smtp_delivery_t *ngx_smtp_route_next(ngx_smtp_route_t *route);
 
 
 /* -- ngx_smtp_relay_home.c ----------------------------------------------- */

@@ -12,7 +12,8 @@
  *     double                 a failure report became one to the postmaster
  *
  * sources: t/unit/relay_scene.c relay/ngx_smtp_relay_home.c
- *     relay/ngx_smtp_relay.c relay/ngx_smtp_relay_conn.c net/ngx_smtp_talk.c
+ *     relay/ngx_smtp_relay.c relay/ngx_smtp_relay_route.c
+ *     relay/ngx_smtp_relay_conn.c net/ngx_smtp_talk.c
  *     relay/ngx_smtp_delivery.c relay/ngx_smtp_delivery_body.c
  *     relay/ngx_smtp_delivery_result.c relay/ngx_smtp_bounce.c
  *     relay/ngx_smtp_report.c relay/ngx_smtp_control_act.c
