@@ -12,6 +12,7 @@
  *   ngx_smtp_store_write.c   the thread's part of batches and logs
  *   ngx_smtp_store_event.c   what happens to messages; pending log records
  *   ngx_smtp_store_upkeep.c  all other file work, one task at a time
+ *   ngx_smtp_upkeep_run.c    what its thread does
  *   ngx_smtp_store_look.c    looking for segments that nobody has
  *   ngx_smtp_store_own.c     found segments, insertion
  *   ngx_smtp_store_unknown.c mail of queues that are not configured
@@ -575,6 +576,11 @@ ngx_uint_t ngx_smtp_store_unknown(ngx_smtp_store_t *store, ngx_uint_t i);
 
 void ngx_smtp_upkeep_start(ngx_smtp_store_t *store);
 void ngx_smtp_upkeep_task(ngx_smtp_store_t *store);
+
+
+/* ngx_smtp_upkeep_run.c: the task's; data: ngx_smtp_upkeep_t */
+
+void ngx_smtp_upkeep_run(void *data);
 
 
 /* ngx_smtp_store_look.c */

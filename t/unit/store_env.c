@@ -22,6 +22,7 @@
  * sources: spool/ngx_smtp_store_own.c spool/ngx_smtp_store_renew.c
  * sources: spool/ngx_smtp_store_strike.c spool/ngx_smtp_store_unknown.c
  * sources: spool/ngx_smtp_store_upkeep.c spool/ngx_smtp_store_walk.c
+ * sources: spool/ngx_smtp_upkeep_run.c
  * sources: spool/ngx_smtp_store_write.c spool/ngx_smtp_window.c
  * sources: core/ngx_smtp_content.c core/ngx_smtp_crc32c.c
  * sources: core/ngx_smtp_sys.c core/ngx_smtp_task.c
