@@ -20,7 +20,10 @@ use Test::SMTPRelay::Status;
 use Time::HiRes qw/ sleep time /;
 
 my $PATIENCE = $Test::SMTPRelay::PATIENCE;
-my $messages = $ENV{TEST_MESSAGES} || ($ENV{TEST_SANITIZE} ? 500 : 3000);
+
+# enough for some segments of 1 MB: of two or three one worker may have all
+
+my $messages = $ENV{TEST_MESSAGES} || ($ENV{TEST_SANITIZE} ? 1500 : 3000);
 
 my $t = Test::SMTPRelay->new();
 my $l = Test::SMTPRelay::Load->new($t);
