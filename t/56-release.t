@@ -75,18 +75,21 @@ my $sum = $l->finish();
 is($sum->{acked}, $messages, 'all were taken');
 
 # messages of each worker that stays, once they have all of them; how long
-# that took
+# that took.  The old ones are those that do not, also before they know it.
 
 sub owned {
-    my ($since, $workers) = @_;
+    my ($since, $workers, @old) = @_;
 
-    my @n;
+    my (@n, %old);
+
+    @old{@old} = ();
 
     wait_for(sub {
         my ($status, $s) = $h->request('GET', '');
         return 0 if $status != 200 || $s->{partial} || !$s->{complete};
 
-        @n = map { $_->{messages} } grep { !$_->{leaving} } @{$s->{workers}};
+        @n = map { $_->{messages} }
+            grep { !$_->{leaving} && !exists $old{$_->{pid}} } @{$s->{workers}};
 
         return @n == $workers && sum0(@n) == $messages;
     }, 30, "$messages messages in $workers workers");
@@ -100,10 +103,11 @@ for my $workers (4, 1, 3) {
     $t->set(WORKERS => $workers);
     $t->write_conf($conf);
 
+    my @old = $t->workers(all => 1);
     my $time = time();
     kill 'HUP', $t->pid();
 
-    my ($took, @n) = owned($time, $workers);
+    my ($took, @n) = owned($time, $workers, @old);
 
     note(sprintf '%d workers: all of it after %.2f s: %s', $workers, $took,
         "@n");
