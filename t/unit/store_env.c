@@ -530,6 +530,27 @@ env_read_handler(ngx_smtp_reader_t *r, ngx_int_t rc)
 }
 
 
+ngx_smtp_report_t *
+env_report(ngx_smtp_message_t *m, uint64_t number)
+{
+    ngx_queue_t        *q;
+    ngx_smtp_report_t  *r;
+
+    for (q = ngx_queue_head(&m->reports);
+         q != ngx_queue_sentinel(&m->reports);
+         q = ngx_queue_next(q))
+    {
+        r = ngx_queue_data(q, ngx_smtp_report_t, link);
+
+        if (r->number == number) {
+            return r;
+        }
+    }
+
+    return NULL;
+}
+
+
 void
 env_check_read(ngx_smtp_message_t *m, ngx_uint_t n, size_t size,
     unsigned seed)

@@ -104,6 +104,9 @@ u_char env_byte(unsigned seed, size_t i);
 /* by sender, that env_mail() made from the seed; NULL: not there */
 ngx_smtp_message_t *env_find(env_worker_t *w, unsigned seed);
 
+/* the message's report with this number; NULL: not there */
+ngx_smtp_report_t *env_report(ngx_smtp_message_t *m, uint64_t number);
+
 /* reads the message and compares it with what env_mail() made */
 void env_check_read(ngx_smtp_message_t *m, ngx_uint_t n, size_t size,
     unsigned seed);

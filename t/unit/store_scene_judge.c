@@ -28,8 +28,6 @@ static ngx_uint_t scene_must(scene_t *s, scene_fact_t *f, ngx_uint_t n,
     ngx_uint_t power);
 static ngx_uint_t scene_later(scene_t *s, scene_fact_t *f, scene_fact_e kind,
     ngx_uint_t n);
-static ngx_smtp_report_t *scene_report_of(ngx_smtp_message_t *m,
-    uint64_t number);
 static void scene_judge_fact(scene_t *s, scene_fact_t *f, ngx_uint_t n,
     ngx_uint_t power, ngx_smtp_message_t *m);
 static void scene_run(scene_t *s, ngx_uint_t power, ngx_uint_t workers,
@@ -209,27 +207,6 @@ scene_later(scene_t *s, scene_fact_t *f, scene_fact_e kind, ngx_uint_t n)
 }
 
 
-static ngx_smtp_report_t *
-scene_report_of(ngx_smtp_message_t *m, uint64_t number)
-{
-    ngx_queue_t        *q;
-    ngx_smtp_report_t  *r;
-
-    for (q = ngx_queue_head(&m->reports);
-         q != ngx_queue_sentinel(&m->reports);
-         q = ngx_queue_next(q))
-    {
-        r = ngx_queue_data(q, ngx_smtp_report_t, link);
-
-        if (r->number == number) {
-            return r;
-        }
-    }
-
-    return NULL;
-}
-
-
 static void
 scene_judge_fact(scene_t *s, scene_fact_t *f, ngx_uint_t n, ngx_uint_t power,
     ngx_smtp_message_t *m)
@@ -272,7 +249,7 @@ scene_judge_fact(scene_t *s, scene_fact_t *f, ngx_uint_t n, ngx_uint_t power,
         return;
 
     case scene_report:
-        r = scene_report_of(m, f->arg);
+        r = env_report(m, f->arg);
 
         if (!may && r) {
             scene_fail(s, f->mail, "reports what did not happen");
@@ -295,14 +272,14 @@ scene_judge_fact(scene_t *s, scene_fact_t *f, ngx_uint_t n, ngx_uint_t power,
         return;
 
     case scene_reported:
-        if (must && scene_report_of(m, f->arg)) {
+        if (must && env_report(m, f->arg)) {
             scene_fail(s, f->mail, "reports again");
         }
 
         return;
 
     case scene_double:
-        r = scene_report_of(m, f->arg);
+        r = env_report(m, f->arg);
 
         if (r && (must ? r->kind != NGX_SMTP_REPORT_DOUBLE
                        : !may && r->kind == NGX_SMTP_REPORT_DOUBLE))

@@ -26,7 +26,6 @@ static void test_full(void **state);
 static int test_fallocate(int fd, int mode, off_t offset, off_t len);
 static void test_crash(void);
 static void test_adopted(void **state);
-static ngx_smtp_report_t *test_report(ngx_smtp_message_t *m, uint32_t number);
 
 
 static ngx_smtp_sys_t  test_sys;
@@ -59,27 +58,6 @@ test_crash(void)
              env_path);
     assert_int_equal(system(command), 0);
     strcat(env_path, ".crash");
-}
-
-
-static ngx_smtp_report_t *
-test_report(ngx_smtp_message_t *m, uint32_t number)
-{
-    ngx_queue_t        *q;
-    ngx_smtp_report_t  *r;
-
-    for (q = ngx_queue_head(&m->reports);
-         q != ngx_queue_sentinel(&m->reports);
-         q = ngx_queue_next(q))
-    {
-        r = ngx_queue_data(q, ngx_smtp_report_t, link);
-
-        if (r->number == number) {
-            return r;
-        }
-    }
-
-    return NULL;
 }
 
 
@@ -155,9 +133,9 @@ test_full(void **state)
     assert_int_equal(m->npending, 1);
     assert_int_equal(m->delay_told, 1);
     assert_int_equal(m->nreports, 2);
-    assert_null(test_report(m, 2));
+    assert_null(env_report(m, 2));
 
-    failed = test_report(m, 1);
+    failed = env_report(m, 1);
     assert_non_null(failed);
     assert_int_equal(failed->kind, NGX_SMTP_REPORT_DOUBLE);
     assert_int_equal(failed->nresults, 2);
