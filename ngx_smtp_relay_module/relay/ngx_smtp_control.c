@@ -663,12 +663,6 @@ ngx_smtp_control_slot(ngx_smtp_control_job_t *job,
     ngx_memcpy(job->done, slot->key, NGX_SMTP_KEY_LEN);
     job->some = 1;
 
-    /* behind the end of a page */
-
-    if (job->rows >= job->request.limit) {
-        m = NULL;
-    }
-
     if (m && reader
         && !ngx_smtp_control_match(&job->request, m, &reader->envelope))
     {
@@ -694,7 +688,9 @@ ngx_smtp_control_slot(ngx_smtp_control_job_t *job,
     {
         /* what is in the ring is behind it: the next page */
 
-        job->rows = job->request.limit;
+        ngx_smtp_control_ring_free(job);
+
+        job->used = 0;
         job->stop = 1;
         job->walked = 0;
 

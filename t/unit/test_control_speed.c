@@ -61,6 +61,7 @@ static void test_count(void **state);
 static void test_act(void **state);
 static void test_bounds(void **state);
 static void test_slow(void **state);
+static void test_full(void **state);
 
 
 static ngx_smtp_store_t          store;
@@ -74,7 +75,8 @@ static ngx_uint_t                bus_answered;
 static test_answer_t             answer;
 static ngx_uint_t                acted;
 static ngx_uint_t                readers;
-static ngx_smtp_reader_t        *slow;      /* the first one */
+static ngx_smtp_reader_t        *slow[32];  /* in the order of their start */
+static ngx_uint_t                nslow;
 static ngx_uint_t                disk_slow;
 
 
@@ -199,8 +201,8 @@ ngx_smtp_reader_peek(ngx_smtp_message_t *m, ngx_uint_t slice,
 
     r->handler = handler;
 
-    if (slow == NULL) {
-        slow = r;
+    if (nslow < sizeof(slow) / sizeof(slow[0])) {
+        slow[nslow++] = r;
     }
 
     return NGX_AGAIN;
@@ -647,7 +649,7 @@ test_slow(void **state)
 
     n = bus_answered;
     disk_slow = 1;
-    slow = NULL;
+    nslow = 0;
 
     bus_handler(bus_data, &call, &payload);
     (void) shim_posted_run();
@@ -656,13 +658,12 @@ test_slow(void **state)
 
     assert_int_equal(bus_answered, n);
     assert_int_equal(readers, 16);
-    assert_non_null(slow);
 
     /* the first one comes late: it is what the page has */
 
     usleep(NGX_SMTP_CONTROL_BUDGET + 1000);
 
-    slow->handler(slow, NGX_OK);
+    slow[0]->handler(slow[0], NGX_OK);
     (void) shim_posted_run();
 
     while (bus_answered == n) {
@@ -671,6 +672,63 @@ test_slow(void **state)
     }
 
     assert_int_equal(answer.rows, 1);
+    assert_true(answer.more);
+    assert_memory_equal(answer.position, answer.last, NGX_SMTP_KEY_LEN);
+    assert_int_equal(readers, 0);
+
+    disk_slow = 0;
+    ngx_destroy_pool(pool);
+}
+
+
+/* a full page waits for nothing, and the next one begins behind its last row,
+   whatever else was read */
+
+static void
+test_full(void **state)
+{
+    ngx_str_t                    payload;
+    ngx_uint_t                   i, n;
+    ngx_pool_t                  *pool;
+    ngx_smtp_bus_call_t          call;
+    ngx_smtp_control_request_t   request;
+
+    memset(&request, 0, sizeof(request));
+    memset(&call, 0, sizeof(call));
+
+    request.op = NGX_SMTP_CONTROL_LIST;
+    request.limit = 2;
+
+    pool = ngx_create_pool(4096, &shim_log);
+    assert_int_equal(ngx_smtp_control_encode(&request, pool, &payload),
+                     NGX_OK);
+
+    n = bus_answered;
+    disk_slow = 1;
+    nslow = 0;
+
+    bus_handler(bus_data, &call, &payload);
+    (void) shim_posted_run();
+
+    assert_int_equal(bus_answered, n);
+    assert_int_equal(nslow, 16);
+
+    /* more than the page has, and then the time is over */
+
+    for (i = 0; i < 5; i++) {
+        slow[i]->handler(slow[i], NGX_OK);
+    }
+
+    (void) shim_posted_run();
+    usleep(NGX_SMTP_CONTROL_BUDGET + 1000);
+
+    if (bus_answered == n) {
+        slow[5]->handler(slow[5], NGX_OK);
+        (void) shim_posted_run();
+    }
+
+    assert_int_equal(bus_answered, n + 1);
+    assert_int_equal(answer.rows, 2);
     assert_true(answer.more);
     assert_memory_equal(answer.position, answer.last, NGX_SMTP_KEY_LEN);
     assert_int_equal(readers, 0);
@@ -694,6 +752,8 @@ main(void)
         cmocka_unit_test_setup_teardown(test_bounds, test_setup,
                                         test_teardown),
         cmocka_unit_test_setup_teardown(test_slow, test_setup,
+                                        test_teardown),
+        cmocka_unit_test_setup_teardown(test_full, test_setup,
                                         test_teardown),
     };
 
