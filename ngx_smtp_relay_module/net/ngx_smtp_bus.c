@@ -417,6 +417,10 @@ ngx_smtp_bus_answer(ngx_smtp_bus_call_t *call, ngx_str_t *answer)
     call->answered = 1;
 
     if (answer->len > NGX_SMTP_BUS_ANSWER_MAX) {
+        ngx_log_error(NGX_LOG_ALERT, call->bus->log, 0,
+                      "worker bus: an answer of %uz bytes is too long",
+                      answer->len);
+
         ngx_smtp_bus_call_close(call);
         return;
     }

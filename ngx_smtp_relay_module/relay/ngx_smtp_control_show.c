@@ -17,11 +17,18 @@
 #include "ngx_smtp_control_private.h"
 
 
-/* recipients shown in a list; all of them in a message shown alone */
+/* recipients shown in a list */
 #define NGX_SMTP_CONTROL_RCPTS   20
 
-/* of the header */
-#define NGX_SMTP_CONTROL_HEADER  (256 * 1024)
+/*
+ * Bytes of JSON in which a message that is shown alone has its recipients, and
+ * with them its reports.  History is bounded by NGX_SMTP_HISTORY_BYTES, and
+ * the header by what follows; where each byte becomes six, all of it is still
+ * less than NGX_SMTP_BUS_ANSWER_MAX.
+ */
+#define NGX_SMTP_CONTROL_SHOWN    (1280 * 1024)
+#define NGX_SMTP_CONTROL_REPORTS  (1792 * 1024)
+#define NGX_SMTP_CONTROL_HEADER   (64 * 1024)
 
 
 static void ngx_smtp_control_common(ngx_smtp_json_t *j,
@@ -31,6 +38,7 @@ static void ngx_smtp_control_rcpts(ngx_smtp_json_t *j, ngx_smtp_message_t *m,
 static void ngx_smtp_control_meta(ngx_smtp_json_t *j, ngx_smtp_meta_t *meta);
 static void ngx_smtp_control_reports(ngx_smtp_json_t *j,
     ngx_smtp_message_t *m);
+static void ngx_smtp_control_report(ngx_smtp_json_t *j, ngx_smtp_report_t *r);
 static void ngx_smtp_control_header(ngx_smtp_json_t *j, ngx_log_t *log,
     ngx_smtp_reader_t *reader);
 static ngx_uint_t ngx_smtp_control_same(ngx_str_t *a, ngx_str_t *b);
@@ -216,6 +224,10 @@ ngx_smtp_control_rcpts(ngx_smtp_json_t *j, ngx_smtp_message_t *m,
 
     for (i = 0; i < e->rcpts.nelts; i++) {
 
+        if (ngx_smtp_json_size(j) > NGX_SMTP_CONTROL_SHOWN) {
+            break;
+        }
+
         ngx_smtp_json_raw(j, i ? ",{" : "{");
         ngx_smtp_json_member(j, "address", &rcpts[i].mailbox);
         ngx_smtp_json_flag(j, "final", i < m->nrcpts
@@ -256,6 +268,10 @@ ngx_smtp_control_rcpts(ngx_smtp_json_t *j, ngx_smtp_message_t *m,
     }
 
     ngx_smtp_json_raw(j, "]");
+
+    if (i < e->rcpts.nelts) {
+        ngx_smtp_json_count(j, "more_recipients", e->rcpts.nelts - i);
+    }
 }
 
 
@@ -288,9 +304,11 @@ ngx_smtp_control_meta(ngx_smtp_json_t *j, ngx_smtp_meta_t *meta)
 static void
 ngx_smtp_control_reports(ngx_smtp_json_t *j, ngx_smtp_message_t *m)
 {
-    ngx_uint_t          i;
-    ngx_queue_t        *q;
-    ngx_smtp_report_t  *r;
+    ngx_uint_t    n, more;
+    ngx_queue_t  *q;
+
+    n = 0;
+    more = 0;
 
     ngx_smtp_json_key(j, "reports");
     ngx_smtp_json_raw(j, "[");
@@ -299,32 +317,58 @@ ngx_smtp_control_reports(ngx_smtp_json_t *j, ngx_smtp_message_t *m)
          q != ngx_queue_sentinel(&m->reports);
          q = ngx_queue_next(q))
     {
-        r = ngx_queue_data(q, ngx_smtp_report_t, link);
-
-        ngx_smtp_json_raw(j, (q == ngx_queue_head(&m->reports)) ? "{" : ",{");
-        ngx_smtp_json_text(j, "kind", ngx_smtp_control_kinds[r->kind]);
-        ngx_smtp_json_count(j, "created", r->created);
-        ngx_smtp_json_count(j, "attempts", r->attempts);
-        ngx_smtp_json_count(j, "due", r->due_at);
-        ngx_smtp_json_member(j, "peer", &r->peer);
-        ngx_smtp_json_key(j, "results");
-        ngx_smtp_json_raw(j, "[");
-
-        for (i = 0; i < r->nresults; i++) {
-            ngx_smtp_json_raw(j, i ? ",{" : "{");
-            ngx_smtp_json_count(j, "recipient", r->results[i].rcpt);
-            ngx_smtp_json_text(j, "status",
-                               ngx_smtp_control_statuses[
-                                                     r->results[i].status]);
-            ngx_smtp_json_count(j, "code", r->results[i].code);
-            ngx_smtp_json_member(j, "text", &r->results[i].text);
-            ngx_smtp_json_raw(j, "}");
+        if (ngx_smtp_json_size(j) > NGX_SMTP_CONTROL_REPORTS) {
+            more++;
+            continue;
         }
 
-        ngx_smtp_json_raw(j, "]}");
+        ngx_smtp_json_raw(j, n++ ? ",{" : "{");
+        ngx_smtp_control_report(j, ngx_queue_data(q, ngx_smtp_report_t,
+                                                  link));
+        ngx_smtp_json_raw(j, "}");
     }
 
     ngx_smtp_json_raw(j, "]");
+
+    if (more) {
+        ngx_smtp_json_count(j, "more_reports", more);
+    }
+}
+
+
+static void
+ngx_smtp_control_report(ngx_smtp_json_t *j, ngx_smtp_report_t *r)
+{
+    ngx_uint_t  i;
+
+    ngx_smtp_json_text(j, "kind", ngx_smtp_control_kinds[r->kind]);
+    ngx_smtp_json_count(j, "created", r->created);
+    ngx_smtp_json_count(j, "attempts", r->attempts);
+    ngx_smtp_json_count(j, "due", r->due_at);
+    ngx_smtp_json_member(j, "peer", &r->peer);
+    ngx_smtp_json_key(j, "results");
+    ngx_smtp_json_raw(j, "[");
+
+    for (i = 0; i < r->nresults; i++) {
+
+        if (ngx_smtp_json_size(j) > NGX_SMTP_CONTROL_REPORTS) {
+            break;
+        }
+
+        ngx_smtp_json_raw(j, i ? ",{" : "{");
+        ngx_smtp_json_count(j, "recipient", r->results[i].rcpt);
+        ngx_smtp_json_text(j, "status",
+                           ngx_smtp_control_statuses[r->results[i].status]);
+        ngx_smtp_json_count(j, "code", r->results[i].code);
+        ngx_smtp_json_member(j, "text", &r->results[i].text);
+        ngx_smtp_json_raw(j, "}");
+    }
+
+    ngx_smtp_json_raw(j, "]");
+
+    if (i < r->nresults) {
+        ngx_smtp_json_count(j, "more_results", r->nresults - i);
+    }
 }
 
 
