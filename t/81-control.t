@@ -284,6 +284,8 @@ close_hop();
     and is($status, 400, "$_ of everything needs all=1")
     for qw/ flush hold release requeue bounce delete /;
 is(($h->post('queue/delete?stat=held'))[0], 400, 'a filter that is none');
+is(($h->post('queue/delete?domain=to.test&limit=1'))[0], 400,
+    'an action has no limit');
 is(($h->post('queue/delete?queue=none'))[1]{done}, 0, 'none matches');
 
 {

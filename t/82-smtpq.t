@@ -176,7 +176,9 @@ for my $wrong ([ 'nonsense' ], [ '--nonsense' ], [ 'show' ], [ 'delete' ],
     [ 'delete', '--all', $one ], [ 'list', $one ], [ '--queue' ],
     [ '--limit', 'x' ], [ '--older', 'x' ], [ '--state', 'x' ],
     [ 'show', $one, '--queue', 'a' ], [ '--url', 'nonsense' ],
-    [ '--json=1' ])
+    [ '--json=1' ], [ 'delete', '--queue', 'a', '--queue', 'b' ],
+    [ 'delete', '--queue', 'a', '--limit', 1 ], [ 'show', $one, '--limit', 1 ],
+    [ 'next-hop', '--to', "a\nb", $one ])
 {
     runs(2, qr/./, "usage: @$wrong", @$wrong);
 }

@@ -131,6 +131,12 @@ ngx_smtp_control_query(ngx_smtp_control_request_t *request, ngx_str_t *args,
         }
     }
 
+    /* who limits an action expects the rest to be left alone */
+
+    if (request->limit && request->op > NGX_SMTP_CONTROL_SHOW) {
+        return "\"limit\" is for the list; an action is on all that match";
+    }
+
     if (request->limit == 0) {
         request->limit = NGX_SMTP_CONTROL_LIMIT;
     }

@@ -87,6 +87,7 @@ test_bad(void **state)
 {
     char                         args[2048];
     size_t                       i;
+    ngx_str_t                    s;
     ngx_pool_t                  *pool;
     ngx_smtp_control_request_t   r;
 
@@ -108,6 +109,14 @@ test_bad(void **state)
             fail_msg("\"%s\" was taken", bad[i]);
         }
     }
+
+    /* an action does not stop after so many */
+
+    memset(&r, 0, sizeof(r));
+    r.op = NGX_SMTP_CONTROL_DELETE;
+    s = shim_str("sender=a@x&limit=5");
+
+    assert_non_null(ngx_smtp_control_query(&r, &s, pool));
 
     memset(args, 'a', sizeof(args));
     memcpy(args, "queue=", 6);
