@@ -39,6 +39,11 @@ http {
         location /show  { smtp_status; }
         location /plain { return 200 "hello"; }
 
+        location /denied/ {
+            smtp_status;
+            deny all;
+        }
+
         location /secret/ {
             auth_basic            "queue";
             auth_basic_user_file  %%DIR%%/users;
@@ -95,7 +100,8 @@ sub runs {
 sub submit {
     my ($from, @to) = @_;
     return $t->submit('smtp', $from, \@to,
-        "Subject: \e[31mred\r\n\r\nbody\r\n");
+        "Subject: \e[31mred\r\nX-C1: \xc2\x9b2J\r\n"
+        . "X-Turn: \xe2\x80\xaex\r\n\r\nbody\r\n");
 }
 
 runs(0, qr/^Mail queue is empty\n$/, 'an empty queue');
@@ -134,7 +140,12 @@ like($out, qr/^recipient: bob\@to\.test$/m, 'recipients');
 like($out, qr/^client: +127\.0\.0\.1$/m, 'client');
 like($out, qr/^Subject: \?\[31mred$/m, 'no escape sequence gets through');
 unlike($out, qr/^body/m, 'not its body');
-runs(0, qr/^\{.*"header":"Received/, 'show as JSON', '--json', 'show', $one);
+unlike($out, qr/[^\x20-\x7e\n]/, 'nor any other of that kind');
+$out = runs(0, qr/^\{.*"header":"Received/, 'show as JSON', '--json', 'show',
+    $one);
+unlike($out, qr/[^\x20-\x7e\n]/, 'nothing in it steers a terminal');
+like(JSON::PP->new->utf8->decode($out)->{header},
+    qr/^X-C1: \x{9b}2J\r\nX-Turn: \x{202e}x\r$/m, 'and all is there');
 runs(1, qr/no such message/, 'show: an unknown one', 'show', 'abc');
 
 # status
@@ -199,7 +210,14 @@ runs(3, qr/not as smtp_status does/, 'something else', '--url',
 runs(0, qr/empty/, 'a URL without a slash', '--url', "$base/show");
 runs(3, qr/control is off/, 'control is off', '--url', "$base/show",
     'delete', '--all');
-runs(3, qr/./, 'without a password', '--url', "$base/secret/");
+runs(3, qr/control is off/, 'also for one message', '--url', "$base/show",
+    'hold', $one);
+runs(3, qr/wants a name and a password, see --user$/, 'without a password',
+    '--url', "$base/secret/");
+runs(3, qr/and not those/, 'with another one', '--url', "$base/secret/",
+    '--user', 'admin:wrong');
+runs(3, qr/does not let us in: 403/, 'by allow and deny', '--url',
+    "$base/denied/");
 runs(0, qr/empty/, 'with a password', '--url', "$base/secret/", '--user',
     'admin:secret');
 
