@@ -106,6 +106,22 @@ sub submit {
 
 runs(0, qr/^Mail queue is empty\n$/, 'an empty queue');
 
+# an action by filter, when workers have just come
+
+my ($status, $out);
+
+for (1 .. 5) {
+    ($status, $out) = smtpq('hold', '--queue', 'none');
+    last if $out =~ /run it again/;
+    $t->reload(wait => 1);
+}
+
+ok($status == 4 && $out =~ /^hold: 0 done$/m
+    && $out =~ /may have been passed over, run it again$/m,
+    'an action while mail changes hands') or diag("$status: $out");
+wait_for(sub { ($h->post('queue/hold?queue=none'))[1]{settled} }, 20,
+    'the workers to settle');
+
 my $one = submit('alice@from.test', 'bob@to.test', 'carol@to.test');
 my $two = submit('', 'dave@to.test');
 
@@ -113,7 +129,7 @@ $h->wait_list('state=deferred', 2);
 
 # like postqueue -p
 
-my $out = runs(0, qr/^-Queue ID-\s+--Size-- ----Arrival Time---- -Sender/,
+$out = runs(0, qr/^-Queue ID-\s+--Size-- ----Arrival Time---- -Sender/,
     'the list');
 
 like($out, qr/^\Q$one\E\s+\d+ \w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d  alice\@/m,

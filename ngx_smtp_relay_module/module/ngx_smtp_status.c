@@ -83,6 +83,7 @@ static const char *ngx_smtp_status_reason(ngx_uint_t op);
 static ngx_uint_t ngx_smtp_status_missing(ngx_smtp_status_conf_t *conf,
     ngx_smtp_status_t *s, ngx_smtp_control_request_t *request,
     ngx_smtp_json_t *j);
+static ngx_uint_t ngx_smtp_status_settled(void);
 static void ngx_smtp_status_next(u_char *key, ngx_smtp_json_t *j);
 static int ngx_libc_cdecl ngx_smtp_status_order(const void *one,
     const void *two);
@@ -181,6 +182,8 @@ ngx_smtp_status_answer(ngx_smtp_status_conf_t *conf,
         if (s.position) {
             ngx_smtp_status_next(s.position, j);
         }
+
+        ngx_smtp_json_flag(j, "settled", ngx_smtp_status_settled());
     }
 
     ngx_smtp_status_partial(&s, ask, j);
@@ -518,8 +521,8 @@ ngx_smtp_status_queues(ngx_smtp_status_conf_t *conf, ngx_smtp_status_t *s,
 
 
 /*
- * Drained: nothing is queued, nothing comes in, and no segment can be on its
- * way from a worker that died or left to one that has not found it yet.
+ * Drained: nothing is queued, nothing comes in, and nothing is on its way from
+ * one worker to another.
  */
 
 static void
@@ -551,9 +554,7 @@ ngx_smtp_status_draining(ngx_smtp_status_conf_t *conf, ngx_smtp_status_t *s,
     ngx_smtp_json_flag(j, "drain_configured", ngx_smtp_drain_configured());
     ngx_smtp_json_flag(j, "drained",
                        draining && n == 0 && s->position == NULL
-                       && !s->partial
-                       && ngx_smtp_drain_settled()
-                          >= NGX_SMTP_STATUS_SETTLED);
+                       && !s->partial && ngx_smtp_status_settled());
 }
 
 
@@ -742,6 +743,18 @@ ngx_smtp_status_missing(ngx_smtp_status_conf_t *conf, ngx_smtp_status_t *s,
     ngx_smtp_json_raw(j, "}");
 
     return 404;
+}
+
+
+/*
+ * Is no segment on its way from a worker that died or left to one that has not
+ * found it yet?  Nobody sees its mail meanwhile.
+ */
+
+static ngx_uint_t
+ngx_smtp_status_settled(void)
+{
+    return ngx_smtp_drain_settled() >= NGX_SMTP_STATUS_SETTLED;
 }
 
 
