@@ -169,6 +169,7 @@ is_deeply([ map { "$_ $queue{out}{$_}" } qw/ messages deferred due busy held
 is($queue{bulk}{messages}, 1, 'and of the other one');
 ok($queue{bulk}{configured}, 'it is configured');
 
+is(($h->request('GET', '?queue=none'))[0], 400, 'of everything, always');
 is(($h->request('HEAD', ''))[0], 200, 'HEAD');
 is(($h->request('GET', ''))[0], 200, 'GET with a slash');
 {

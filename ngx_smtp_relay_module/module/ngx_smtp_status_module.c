@@ -47,6 +47,8 @@ static ngx_uint_t ngx_smtp_status_route(ngx_http_request_t *r,
     ngx_smtp_control_request_t *control, const char **error);
 static ngx_uint_t ngx_smtp_status_drain(ngx_http_request_t *r,
     ngx_str_t *name, const char **error);
+static ngx_uint_t ngx_smtp_status_bare(ngx_http_request_t *r,
+    const char **error);
 static ngx_uint_t ngx_smtp_status_action(ngx_str_t *name);
 static ngx_uint_t ngx_smtp_status_method(ngx_http_request_t *r,
     ngx_uint_t writes, const char **error);
@@ -183,7 +185,7 @@ ngx_smtp_status_route(ngx_http_request_t *r,
 {
     u_char                    *p, *last, key[NGX_SMTP_KEY_LEN];
     ngx_str_t                  part[4];
-    ngx_uint_t                 n;
+    ngx_uint_t                 n, status;
     ngx_http_core_loc_conf_t  *clcf;
 
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
@@ -214,7 +216,9 @@ ngx_smtp_status_route(ngx_http_request_t *r,
 
     if (n == 0) {
         control->op = NGX_SMTP_CONTROL_COUNT;
-        return ngx_smtp_status_method(r, 0, error);
+        status = ngx_smtp_status_method(r, 0, error);
+
+        return status ? status : ngx_smtp_status_bare(r, error);
     }
 
     if (part[0].len == 5 && ngx_strncmp(part[0].data, "queue", 5) == 0
@@ -271,13 +275,12 @@ ngx_smtp_status_drain(ngx_http_request_t *r, ngx_str_t *name,
 
     status = ngx_smtp_status_method(r, 1, error);
 
-    if (status) {
-        return status;
+    if (status == 0) {
+        status = ngx_smtp_status_bare(r, error);
     }
 
-    if (r->args.len) {
-        *error = "this takes no arguments";
-        return NGX_HTTP_BAD_REQUEST;
+    if (status) {
+        return status;
     }
 
     if (ngx_smtp_status_conf(&conf, r->pool) != NGX_OK) {
@@ -308,6 +311,21 @@ ngx_smtp_status_drain(ngx_http_request_t *r, ngx_str_t *name,
                      : "draining is over: new mail is taken");
 
     return 0;
+}
+
+
+/* The status is that of everything, or "drained" would tell of a part. */
+
+static ngx_uint_t
+ngx_smtp_status_bare(ngx_http_request_t *r, const char **error)
+{
+    if (r->args.len == 0) {
+        return 0;
+    }
+
+    *error = "this takes no arguments";
+
+    return NGX_HTTP_BAD_REQUEST;
 }
 
 
