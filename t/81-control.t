@@ -55,6 +55,26 @@ http {
         listen 127.0.0.1:%%PORT_http%%;
         location /smtp/ { smtp_status control=on; }
         location /show/ { smtp_status; }
+
+        location /except/ {
+            smtp_status control=on host=queue.test;
+
+            limit_except GET {
+                allow 127.0.0.1;
+                deny  all;
+            }
+        }
+
+        location /nobody/ {
+            smtp_status control=on;
+            limit_except GET { deny all; }
+        }
+
+        location /if/ {
+            smtp_status control=on;
+            if ($request_method = POST) { set $post 1; }
+            location /if/inner/ { return 204; }
+        }
     }
 }
 
@@ -291,6 +311,25 @@ is(($h->post('queue/delete?queue=none'))[1]{done}, 0, 'none matches');
 {
     local $h->{base} = '/show/';
     is(($h->post('queue/delete?all=1'))[0], 403, 'control is off elsewhere');
+}
+
+# blocks within its location belong to it
+
+for my $base (qw{ /except/ /if/ }) {
+    local $h->{base} = $base;
+    is(($h->request('GET', ''))[0], 200, "$base: seen");
+    ($status, $answer) = $h->request('POST', 'queue/hold?queue=none');
+    is("$status " . ($answer->{done} // ''), '200 0', "$base: and controlled");
+}
+
+{
+    local $h->{base} = '/except/';
+    is(($h->request('POST', 'queue/hold?queue=none', Host => 'queue.test'))[0],
+        200, 'limit_except: the names of its host');
+    local $h->{base} = '/nobody/';
+    is(($h->request('GET', ''))[0], 200, 'limit_except, deny: seen');
+    is(($h->request('POST', 'queue/hold?queue=none'))[0], 403,
+        'limit_except, deny: not controlled');
 }
 
 for my $headers ([ Host => 'evil.test' ], [ Origin => 'http://evil.test' ],

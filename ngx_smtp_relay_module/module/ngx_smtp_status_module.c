@@ -68,6 +68,8 @@ static ngx_int_t ngx_smtp_status_send(ngx_http_request_t *r,
 static ngx_int_t ngx_smtp_status_header(ngx_http_request_t *r, char *name,
     char *value);
 static void *ngx_smtp_status_create_loc_conf(ngx_conf_t *cf);
+static char *ngx_smtp_status_merge_loc_conf(ngx_conf_t *cf, void *parent,
+    void *child);
 static char *ngx_smtp_status_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
@@ -96,7 +98,7 @@ static ngx_http_module_t  ngx_smtp_status_module_ctx = {
     NULL,                                  /* merge server configuration */
 
     ngx_smtp_status_create_loc_conf,       /* create location configuration */
-    NULL                                   /* merge location configuration */
+    ngx_smtp_status_merge_loc_conf         /* merge location configuration */
 };
 
 
@@ -732,7 +734,36 @@ ngx_smtp_status_create_loc_conf(ngx_conf_t *cf)
 }
 
 
-/* Of one location: what it allows is never inherited. */
+/*
+ * Of one location: what it allows is not inherited by those inside of it.  Its
+ * blocks "limit_except" and "if" are no locations of their own.
+ */
+
+static char *
+ngx_smtp_status_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+    ngx_smtp_status_loc_conf_t *prev = parent;
+    ngx_smtp_status_loc_conf_t *conf = child;
+
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (!clcf->noname || !prev->enabled) {
+        return NGX_CONF_OK;
+    }
+
+    *conf = *prev;
+
+    /* nginx takes the handler from the block of "limit_except" alone */
+
+    if (clcf->lmt_excpt && clcf->handler == NULL) {
+        clcf->handler = ngx_smtp_status_handler;
+    }
+
+    return NGX_CONF_OK;
+}
+
 
 static char *
 ngx_smtp_status_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
