@@ -27,6 +27,7 @@ my $mx = $t->sink('mx', replies => {
         my ($s, $arg) = @_;
         return undef if -e $t->dir() . '/open';
         return '450 4.2.1 not now' if $arg =~ /later/;
+        return '550 5.1.1 nobody here' if $arg =~ /never/;
         return undef;
     },
     DOT => sub {
@@ -39,7 +40,15 @@ my $mx = $t->sink('mx', replies => {
     },
 });
 
-my $reports = $t->sink('reports');
+# and so does a report to slow-report
+
+my $reports = $t->sink('reports', replies => {
+    DOT => sub {
+        my ($s, $txn) = @_;
+        return $txn->{rcpts}[0] =~ /slow-report/
+            ? { delay => 3, reply => '250 2.0.0 at last' } : undef;
+    },
+});
 
 my $conf = <<'EOC';
 %%GLOBALS%%
@@ -385,6 +394,30 @@ $id = busy('slow-bounce@to.test');
 $h->act($id, 'bounce', 202, 'pending', 'bounce: pending');
 $h->gone($id, 'bounced after the attempt');
 is(scalar $reports->messages(), $n + 1, 'with one report');
+
+$id = busy('slow-requeue@to.test');
+$h->act($id, 'hold', 202, 'pending');
+$h->act($id, 'requeue', 200, 'done', 'requeue of what is busy: the hold ends');
+wait_for(sub { $h->state($id) ne 'busy' }, 10, 'the end of the attempt');
+is($h->state($id), 'deferred', 'and it is not held then');
+$h->act($id, 'delete', 200, 'done');
+
+# nor does an attempt for a report keep its message from being tried
+
+$id = submit([ 'never@to.test', 'later-r@to.test' ],
+    from => 'slow-report@from.test');
+wait_for(sub {
+    my $m = $h->show($id);
+    $m && $m->{attempts} == 1 && $m->{state} eq 'busy'
+        && @{$m->{reports}};
+}, 20, 'its report to be tried');
+open_hop();
+$h->act($id, 'flush', 200, 'done', 'flush while a report is sent: done');
+$h->gone($id, 'it was delivered');
+is(scalar $mx->received('later-r@to.test'), 1, 'once');
+close_hop();
+
+$n = $reports->messages() - 1;
 
 # a reload while an answer is awaited: the old worker is asked as well
 

@@ -110,15 +110,17 @@ static ngx_uint_t
 ngx_smtp_control_due(ngx_smtp_relay_t *relay, ngx_smtp_message_t *m,
     ngx_uint_t flush)
 {
+    ngx_uint_t         held;
     ngx_smtp_route_t  *route;
 
     route = ngx_smtp_route_home(m);
+    held = m->hold;
 
-    if (route == NULL || (flush && m->hold)) {
+    if (route == NULL || (flush && held)) {
         return NGX_SMTP_CONTROL_REFUSED;
     }
 
-    if (m->hold) {
+    if (held) {
         ngx_smtp_store_hold(m, 0, ngx_time());
     }
 
@@ -126,10 +128,10 @@ ngx_smtp_control_due(ngx_smtp_relay_t *relay, ngx_smtp_message_t *m,
         ngx_smtp_site_retry(&route->site, ngx_smtp_relay_seconds());
     }
 
-    /* it is being tried */
+    /* it is being tried, or only a report of it is left, which is */
 
-    if (m->busy) {
-        return NGX_SMTP_CONTROL_UNCHANGED;
+    if (ngx_smtp_control_trying(m) || (m->busy && m->npending == 0)) {
+        return held ? NGX_SMTP_CONTROL_DONE : NGX_SMTP_CONTROL_UNCHANGED;
     }
 
     ngx_smtp_route_remove(relay, m);
