@@ -37,18 +37,8 @@
 /* messages looked at in memory before the clock is */
 #define NGX_SMTP_CONTROL_LOOKS   32
 
-/* verdicts on last errors that are remembered */
-#define NGX_SMTP_CONTROL_ERRORS  1024
-
 
 typedef struct ngx_smtp_control_job_s  ngx_smtp_control_job_t;
-
-
-/* has a last error the text looked for? */
-typedef struct {
-    uint32_t                     hash;      /* 0: not known yet */
-    uint32_t                     found;
-} ngx_smtp_control_verdict_t;
 
 
 typedef struct {
@@ -69,6 +59,7 @@ struct ngx_smtp_control_job_s {
     ngx_event_t                  event;     /* posted: the next slice */
 
     ngx_smtp_control_request_t   request;
+    ngx_smtp_control_filter_t    filter;
     uint64_t                     deadline;
     ngx_smtp_walk_t              walk;
     u_char                       id[NGX_SMTP_KEY_LEN];
@@ -85,7 +76,6 @@ struct ngx_smtp_control_job_s {
     uint64_t                     tally[NGX_SMTP_CONTROL_RESULTS];
     ngx_array_t                  counts;    /* of uint64_t[NUMBERS], by queue
                                                of the store */
-    ngx_smtp_control_verdict_t  *verdicts;  /* NULL: no filter by error */
     unsigned                     envelope:1;    /* must be read */
     unsigned                     walked:1;  /* to the end */
     unsigned                     stop:1;    /* walks no further */
@@ -115,11 +105,6 @@ static void ngx_smtp_control_late(ngx_smtp_control_job_t *job);
 static void ngx_smtp_control_ring_free(ngx_smtp_control_job_t *job);
 static void ngx_smtp_control_visit(ngx_smtp_control_job_t *job,
     ngx_smtp_message_t *m);
-static ngx_uint_t ngx_smtp_control_wanted(ngx_smtp_control_job_t *job,
-    ngx_smtp_message_t *m);
-static ngx_uint_t ngx_smtp_control_error(ngx_smtp_control_job_t *job,
-    ngx_smtp_message_t *m);
-static ngx_uint_t ngx_smtp_control_contains(ngx_str_t *text, ngx_str_t *part);
 static void ngx_smtp_control_count(ngx_smtp_control_job_t *job,
     ngx_smtp_message_t *m);
 static void ngx_smtp_control_read(ngx_smtp_control_job_t *job,
@@ -252,20 +237,12 @@ ngx_smtp_control_job_init(ngx_smtp_control_job_t *job, ngx_str_t *payload)
 
     if (copy.data == NULL
         || ngx_smtp_control_decode(request, &copy) != NGX_OK
+        || ngx_smtp_control_filter(&job->filter, request, job->pool) != NGX_OK
         || ngx_array_init(&job->counts, job->pool, 16,
                           NGX_SMTP_CONTROL_NUMBERS * sizeof(uint64_t))
            != NGX_OK)
     {
         return NGX_ERROR;
-    }
-
-    if (request->error.len) {
-        job->verdicts = ngx_pcalloc(job->pool,
-                                    NGX_SMTP_CONTROL_ERRORS
-                                    * sizeof(ngx_smtp_control_verdict_t));
-        if (job->verdicts == NULL) {
-            return NGX_ERROR;
-        }
     }
 
     ngx_memzero(after, NGX_SMTP_KEY_LEN);
@@ -295,8 +272,7 @@ ngx_smtp_control_job_init(ngx_smtp_control_job_t *job, ngx_str_t *payload)
                      || request->op == NGX_SMTP_CONTROL_SHOW
                      || request->op == NGX_SMTP_CONTROL_BOUNCE
                      || request->op == NGX_SMTP_CONTROL_DELETE
-                     || request->sender.len || request->recipient.len
-                     || request->domain.len);
+                     || job->filter.addresses);
 
     job->event.handler = ngx_smtp_control_handler;
     job->event.data = job;
@@ -455,7 +431,7 @@ ngx_smtp_control_visit(ngx_smtp_control_job_t *job, ngx_smtp_message_t *m)
 
     ngx_memcpy(job->position, key, NGX_SMTP_KEY_LEN);
 
-    if (!ngx_smtp_control_wanted(job, m)) {
+    if (!ngx_smtp_control_wanted(&job->filter, m)) {
         return;
     }
 
@@ -468,87 +444,6 @@ ngx_smtp_control_visit(ngx_smtp_control_job_t *job, ngx_smtp_message_t *m)
     } else {
         ngx_smtp_control_apply(job, m, NULL, NULL);
     }
-}
-
-
-/* What can be said without the envelope. */
-
-static ngx_uint_t
-ngx_smtp_control_wanted(ngx_smtp_control_job_t *job, ngx_smtp_message_t *m)
-{
-    time_t                       now;
-    ngx_str_t                    queue;
-    ngx_smtp_control_request_t  *request;
-
-    request = &job->request;
-    now = ngx_time();
-
-    if (request->older && now - m->received < request->older) {
-        return 0;
-    }
-
-    if (request->younger && now - m->received > request->younger) {
-        return 0;
-    }
-
-    if (request->state == NGX_SMTP_CONTROL_UNKNOWN
-        ? !ngx_smtp_control_unknown(m)
-        : (request->state
-           && request->state != ngx_smtp_control_state(m, now)))
-    {
-        return 0;
-    }
-
-    if (request->queue.len) {
-        ngx_smtp_message_queue(m, &queue, NULL);
-
-        if (queue.len != request->queue.len
-            || ngx_memcmp(queue.data, request->queue.data, queue.len) != 0)
-        {
-            return 0;
-        }
-    }
-
-    return job->verdicts == NULL || ngx_smtp_control_error(job, m);
-}
-
-
-/* Thousands of messages have the same last error: it is read once. */
-
-static ngx_uint_t
-ngx_smtp_control_error(ngx_smtp_control_job_t *job, ngx_smtp_message_t *m)
-{
-    ngx_str_t                    error;
-    ngx_smtp_control_verdict_t  *v;
-
-    if (m->error == 0) {
-        return 0;
-    }
-
-    v = &job->verdicts[m->error % NGX_SMTP_CONTROL_ERRORS];
-
-    if (v->hash != m->error) {
-        v->hash = m->error;
-        v->found = ngx_smtp_message_error(m, &error) == NGX_OK
-                   && ngx_smtp_control_contains(&error, &job->request.error);
-    }
-
-    return v->found;
-}
-
-
-static ngx_uint_t
-ngx_smtp_control_contains(ngx_str_t *text, ngx_str_t *part)
-{
-    size_t  i;
-
-    for (i = 0; i + part->len <= text->len; i++) {
-        if (ngx_strncasecmp(text->data + i, part->data, part->len) == 0) {
-            return 1;
-        }
-    }
-
-    return 0;
 }
 
 
@@ -664,7 +559,7 @@ ngx_smtp_control_slot(ngx_smtp_control_job_t *job,
     job->some = 1;
 
     if (m && reader
-        && !ngx_smtp_control_match(&job->request, m, &reader->envelope))
+        && !ngx_smtp_control_match(&job->filter, m, &reader->envelope))
     {
         m = NULL;
     }
@@ -713,18 +608,14 @@ ngx_smtp_control_apply(ngx_smtp_control_job_t *job, ngx_smtp_message_t *m,
     {
         /* of one that cannot be read nobody knows the addresses */
 
-        if (reader || !(request->sender.len || request->recipient.len
-                        || request->domain.len))
-        {
+        if (reader || !job->filter.addresses) {
             ngx_smtp_control_put_row(job, m, reader, h);
         }
 
         return;
     }
 
-    if (reader == NULL && (request->sender.len || request->recipient.len
-                           || request->domain.len))
-    {
+    if (reader == NULL && job->filter.addresses) {
         rc = NGX_SMTP_CONTROL_AGAIN;
 
     } else {

@@ -12,8 +12,10 @@
  *
  * ngx_smtp_control.c           requests being carried out
  * ngx_smtp_control_request.c   what a request is: query string, packet (pure)
+ * ngx_smtp_control_filter.c    which messages it is about
  * ngx_smtp_control_act.c       what is done to a message
  * ngx_smtp_control_show.c      messages as JSON
+ * ngx_smtp_control_history.c   their past
  *
  * docs/control.md has the meaning of everything, docs/architecture.md the
  * tags.

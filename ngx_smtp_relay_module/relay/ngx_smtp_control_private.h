@@ -30,6 +30,31 @@ extern const char  *ngx_smtp_control_statuses[];
 #define ngx_smtp_control_unknown(m)                                           \
     ((m)->unknown_queue || ngx_smtp_route_home(m) == NULL)
 
+/* -- ngx_smtp_control_filter.c ------------------------------------------- */
+
+typedef struct ngx_smtp_control_verdict_s  ngx_smtp_control_verdict_t;
+
+typedef struct {
+    ngx_smtp_control_request_t  *request;
+    ngx_smtp_control_verdict_t  *verdicts;  /* NULL: any last error will do */
+    unsigned                     addresses:1;   /* the envelope decides, too */
+} ngx_smtp_control_filter_t;
+
+/* That of a request, which must outlive it.  NGX_OK; NGX_ERROR: no memory. */
+ngx_int_t ngx_smtp_control_filter(ngx_smtp_control_filter_t *f,
+    ngx_smtp_control_request_t *request, ngx_pool_t *pool);
+
+/* Is it one that is meant, as far as memory tells? */
+ngx_uint_t ngx_smtp_control_wanted(ngx_smtp_control_filter_t *f,
+    ngx_smtp_message_t *m);
+
+/* Do the addresses match?  Recipients with a final result do not count. */
+ngx_uint_t ngx_smtp_control_match(ngx_smtp_control_filter_t *f,
+    ngx_smtp_message_t *m, ngx_smtp_envelope_t *e);
+
+
+/* -- ngx_smtp_control_show.c, ngx_smtp_control_history.c ----------------- */
+
 /* the state of a message, NGX_SMTP_CONTROL_BUSY ... */
 ngx_uint_t ngx_smtp_control_state(ngx_smtp_message_t *m, time_t now);
 
@@ -47,10 +72,6 @@ void ngx_smtp_control_all(ngx_smtp_json_t *j, ngx_smtp_relay_t *relay,
 /* Members "history" and "history_complete" (docs/control.md). */
 void ngx_smtp_control_history(ngx_smtp_json_t *j, ngx_smtp_message_t *m,
     ngx_smtp_history_t *h);
-
-/* Do the addresses match?  Recipients with a final result do not count. */
-ngx_uint_t ngx_smtp_control_match(ngx_smtp_control_request_t *request,
-    ngx_smtp_message_t *m, ngx_smtp_envelope_t *e);
 
 
 #endif /* _NGX_SMTP_CONTROL_PRIVATE_H_INCLUDED_ */

@@ -5,7 +5,7 @@
 
 
 /*
- * Queued messages as JSON, and whether their addresses are those looked for.
+ * Queued messages as JSON.
  */
 
 
@@ -41,7 +41,6 @@ static void ngx_smtp_control_reports(ngx_smtp_json_t *j,
 static void ngx_smtp_control_report(ngx_smtp_json_t *j, ngx_smtp_report_t *r);
 static void ngx_smtp_control_header(ngx_smtp_json_t *j, ngx_log_t *log,
     ngx_smtp_reader_t *reader);
-static ngx_uint_t ngx_smtp_control_same(ngx_str_t *a, ngx_str_t *b);
 
 
 const char  *ngx_smtp_control_wishes[] = { "", "bounce", "delete", "" };
@@ -415,54 +414,4 @@ ngx_smtp_control_header(ngx_smtp_json_t *j, ngx_log_t *log,
 
     ngx_smtp_json_member(j, "header", &header);
     ngx_smtp_json_free(&text);
-}
-
-
-static ngx_uint_t
-ngx_smtp_control_same(ngx_str_t *a, ngx_str_t *b)
-{
-    return a->len == b->len
-           && ngx_strncasecmp(a->data, b->data, a->len) == 0;
-}
-
-
-ngx_uint_t
-ngx_smtp_control_match(ngx_smtp_control_request_t *request,
-    ngx_smtp_message_t *m, ngx_smtp_envelope_t *e)
-{
-    ngx_uint_t        i, rcpt, domain;
-    ngx_smtp_rcpt_t  *rcpts;
-
-    if (request->sender.len) {
-
-        if (request->sender.len == 2
-            && ngx_strncmp(request->sender.data, "<>", 2) == 0)
-        {
-            if (e->sender.len) {
-                return 0;
-            }
-
-        } else if (!ngx_smtp_control_same(&request->sender, &e->sender)) {
-            return 0;
-        }
-    }
-
-    rcpt = (request->recipient.len == 0);
-
-    domain = (request->domain.len == 0
-              || ngx_smtp_control_same(&request->domain, &e->sender_domain));
-
-    rcpts = e->rcpts.elts;
-
-    for (i = 0; i < e->rcpts.nelts && !(rcpt && domain); i++) {
-
-        if (i < m->nrcpts && ngx_smtp_message_final(m, i)) {
-            continue;
-        }
-
-        rcpt |= ngx_smtp_control_same(&request->recipient, &rcpts[i].mailbox);
-        domain |= ngx_smtp_control_same(&request->domain, &rcpts[i].domain);
-    }
-
-    return rcpt && domain;
 }

@@ -12,6 +12,7 @@
  *
  * sources: relay/ngx_smtp_control.c relay/ngx_smtp_control_request.c
  * sources: relay/ngx_smtp_control_show.c relay/ngx_smtp_control_history.c
+ * sources: relay/ngx_smtp_control_filter.c
  * sources: net/ngx_smtp_bus_codec.c core/ngx_smtp_json.c
  * sources: spool/ngx_smtp_store_walk.c spool/ngx_smtp_store_change.c
  * sources: spool/ngx_smtp_errors.c spool/ngx_smtp_event.c
