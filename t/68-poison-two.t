@@ -16,6 +16,7 @@ use lib "$FindBin::Bin/lib";
 
 use Test::More;
 use Test::SMTPRelay;
+use Test::SMTPRelay::Conf;
 use Test::SMTPRelay::Status;
 
 my $t = Test::SMTPRelay->new();
@@ -74,39 +75,9 @@ my $sink = $t->sink('mx', replies => {
     },
 });
 
-my $conf = <<'EOC';
-%%GLOBALS%%
-
-worker_processes 1;
-
-events { }
-
-http {
-    access_log off;
-
-    server {
-        listen 127.0.0.1:%%PORT_http%%;
-        location /smtp/ { smtp_status control=on; }
-    }
-}
-
-stream {
-    smtp_queue out {
-        spool     %%SPOOL%%;
-        spool_min_free 1m;
-        hostname  out.test;
-        next_hop  127.0.0.1:%%MX%%;
-        tls       off;
-        retry     1s;
-    }
-
-    server {
-        listen 127.0.0.1:%%PORT_smtp%%;
-        smtp_trust   127.0.0.0/8;
-        smtp_enqueue out;
-    }
-}
-EOC
+my $conf = relay_conf(status => 'control=on',
+    queue => { spool => '%%SPOOL%%', spool_min_free => '1m',
+        next_hop => '127.0.0.1:%%MX%%', retry => '1s' });
 
 for my $nginx ($t, $other) {
     $nginx->set(SPOOL => "$t->{dir}/spool", MX => $t->port('mx'));

@@ -13,6 +13,7 @@ use lib "$FindBin::Bin/lib";
 
 use Test::More;
 use Test::SMTPRelay;
+use Test::SMTPRelay::Conf;
 use Test::SMTPRelay::Status;
 
 my $t = Test::SMTPRelay->new();
@@ -25,40 +26,10 @@ my $sink = $t->sink('mx', replies => {
 
 sub conf {
     my ($drain) = @_;
-    return <<"EOC";
-%%GLOBALS%%
 
-worker_processes 2;
-
-events { }
-
-http {
-    access_log off;
-
-    server {
-        listen 127.0.0.1:%%PORT_http%%;
-        location /smtp/ { smtp_status control=on; }
-    }
-}
-
-stream {
-    smtp_queue out {
-        spool     %%DIR%%/spool;
-        spool_min_free 1m;
-        hostname  out.test;
-        next_hop  127.0.0.1:%%PORT_mx%%;
-        tls       off;
-        retry     1s;
-    }
-    $drain
-
-    server {
-        listen 127.0.0.1:%%PORT_smtp%%;
-        smtp_trust   127.0.0.0/8;
-        smtp_enqueue out;
-    }
-}
-EOC
+    return relay_conf(workers => 2, status => 'control=on',
+        queue => { spool_min_free => '1m', retry => '1s' },
+        stream => $drain);
 }
 
 $t->write_conf(conf(''))->run();

@@ -14,6 +14,7 @@ use lib "$FindBin::Bin/lib";
 
 use Test::More;
 use Test::SMTPRelay;
+use Test::SMTPRelay::Conf;
 use Test::SMTPRelay::Status;
 
 my $t = Test::SMTPRelay->new();
@@ -24,39 +25,13 @@ my $sink = $t->sink('mx', replies => {
     MAIL => sub { -e $up ? undef : '451 4.3.0 later' },
 });
 
-$t->write_conf(<<'EOC')->run();
-%%GLOBALS%%
-
-worker_processes 2;
-
-events { }
-
-http {
-    access_log off;
-
+$t->write_conf(relay_conf(workers => 2, status => 'control=on',
+    queue => { spool_min_free => '1m', retry => '1s' },
+    http => <<'EOC'))->run();
     server {
-        listen 127.0.0.1:%%PORT_http%%;
-        location /smtp/ { smtp_status control=on; }
-        location /show/ { smtp_status; }
+        listen 127.0.0.1:%%PORT_show%%;
+        location /smtp/ { smtp_status; }
     }
-}
-
-stream {
-    smtp_queue out {
-        spool     %%DIR%%/spool;
-        spool_min_free 1m;
-        hostname  out.test;
-        next_hop  127.0.0.1:%%PORT_mx%%;
-        tls       off;
-        retry     1s;
-    }
-
-    server {
-        listen 127.0.0.1:%%PORT_smtp%%;
-        smtp_trust   127.0.0.0/8;
-        smtp_enqueue out;
-    }
-}
 EOC
 
 my $h = Test::SMTPRelay::Status->new($t, 'http');
@@ -135,7 +110,7 @@ is($sink->count_messages(), 2, 'each was delivered once');
 
 # others may look, and not switch
 
-my $show = Test::SMTPRelay::Status->new($t, 'http', base => '/show/');
+my $show = Test::SMTPRelay::Status->new($t, 'show');
 ok(($show->get(''))[1]{drained}, 'shown without control');
 is(($show->request('POST', 'drain/off'))[0], 403, 'but not switched');
 is(($h->request('GET', 'drain/off'))[0], 405, 'nor by GET');

@@ -14,6 +14,7 @@ use lib "$FindBin::Bin/lib";
 
 use Test::More;
 use Test::SMTPRelay;
+use Test::SMTPRelay::Conf;
 use Test::SMTPRelay::Status;
 
 my $t = Test::SMTPRelay->new();
@@ -27,41 +28,9 @@ my $mx = $t->sink('mx', replies => {
     },
 });
 
-$t->write_conf(<<'EOC')->run();
-%%GLOBALS%%
-
-worker_processes 1;
-
-events { }
-
-http {
-    access_log off;
-
-    server {
-        listen 127.0.0.1:%%PORT_http%%;
-        location /smtp/ { smtp_status; }
-    }
-}
-
-stream {
-    smtp_queue out {
-        spool         %%DIR%%/spool;
-        spool_min_free 1m;
-        spool_segment_size 1m;
-        hostname      relay.test;
-        next_hop      127.0.0.1:%%PORT_mx%%;
-        tls           off;
-        retry         1h;
-    }
-
-    server {
-        listen        127.0.0.1:%%PORT_smtp%%;
-        smtp_trust    127.0.0.0/8;
-        smtp_enqueue  out;
-        smtp_max_recipients 5000;
-    }
-}
-EOC
+$t->write_conf(relay_conf(
+    queue => { spool_min_free => '1m', spool_segment_size => '1m' },
+    server => { smtp_max_recipients => 5000 }))->run();
 
 my $h = Test::SMTPRelay::Status->new($t, 'http');
 

@@ -18,6 +18,7 @@ use Socket qw/ AF_UNIX SOCK_SEQPACKET SO_RCVBUF SOL_SOCKET
     pack_sockaddr_un /;
 use Test::More;
 use Test::SMTPRelay;
+use Test::SMTPRelay::Conf;
 use Test::SMTPRelay::Status;
 use Time::HiRes qw/ time /;
 
@@ -25,43 +26,15 @@ use Time::HiRes qw/ time /;
 
 my $t = Test::SMTPRelay->new();
 
-$t->write_conf(<<'EOC')->run();
-%%GLOBALS%%
-
-worker_processes 1;
-
-events { worker_connections 512; }
-
-http {
-    access_log off;
-
-    server {
-        listen 127.0.0.1:%%PORT_http%%;
-        location /smtp/ { smtp_status; }
-    }
-
+$t->write_conf(relay_conf(
+    events => 'worker_connections 512;',
+    queue => { next_hop => '127.0.0.1:%%PORT_none%%' },
+    http => <<'EOC'))->run();
     server {
         listen 127.0.0.1:%%PORT_small%% sndbuf=4k;
         send_timeout  1s;
         location /smtp/ { smtp_status; }
     }
-}
-
-stream {
-    smtp_queue out {
-        spool     %%DIR%%/spool;
-        hostname  relay.test;
-        next_hop  127.0.0.1:%%PORT_none%%;
-        tls       off;
-        retry     1h;
-    }
-
-    server {
-        listen        127.0.0.1:%%PORT_smtp%%;
-        smtp_trust    127.0.0.0/8;
-        smtp_enqueue  out;
-    }
-}
 EOC
 
 my $h = Test::SMTPRelay::Status->new($t, 'http');
@@ -127,33 +100,9 @@ $t->{finished} = 1;
 
 $t = Test::SMTPRelay->new();
 
-$t->write_conf(<<'EOC')->run();
-%%GLOBALS%%
-error_log %%DIR%%/debug.log debug;
-events { }
-
-http {
-    access_log off;
-
-    server {
-        listen 127.0.0.1:%%PORT_http%%;
-        location /smtp/ { smtp_status; }
-    }
-}
-
-stream {
-    smtp_queue out {
-        spool     %%DIR%%/spool;
-        next_hop  127.0.0.1:%%PORT_none%%;
-    }
-
-    server {
-        listen        127.0.0.1:%%PORT_smtp%%;
-        smtp_trust    127.0.0.0/8;
-        smtp_enqueue  out;
-    }
-}
-EOC
+$t->write_conf(relay_conf(
+    main => 'error_log %%DIR%%/debug.log debug;',
+    queue => { next_hop => '127.0.0.1:%%PORT_none%%' }))->run();
 
 $h = Test::SMTPRelay::Status->new($t, 'http');
 
@@ -187,6 +136,15 @@ cmp_ok(scalar(grep { $_ > 1024 } @removed), '==', 0,
     'no more than 1024 are removed by one request');
 is(eval { join '+', @removed } && eval(join '+', @removed), $dead,
     'each of them once');
+
+# the folder is not written to by who reads it
+
+my $run = $t->dir() . '/spool/run';
+my $old = time() - 3 * 86400;
+
+utime $old, $old, $run;
+is(($h->get(''))[0], 200, 'asked once more');
+is((stat $run)[8], int $old, 'the time of access stays');
 
 $t->done();
 
