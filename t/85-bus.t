@@ -140,11 +140,11 @@ is(eval { join '+', @removed } && eval(join '+', @removed), $dead,
 # the folder is not written to by who reads it
 
 my $run = $t->dir() . '/spool/run';
-my $old = time() - 3 * 86400;
+my $old = int time() - 3 * 86400;
 
 utime $old, $old, $run;
 is(($h->get(''))[0], 200, 'asked once more');
-is((stat $run)[8], int $old, 'the time of access stays');
+is((stat $run)[8], $old, 'the time of access stays');
 
 $t->done();
 

@@ -171,24 +171,45 @@ ngx_smtp_bus_ask_slice(ngx_smtp_bus_ask_t *ask)
 }
 
 
+/*
+ * On the event loop, and not in a thread: they may all hang in a write to a
+ * disk that is stuck, and this is how the operator looks at it.  The sockets
+ * that are bound keep the folder in memory; its time of access, which would be
+ * a write that waits for the journal, is left alone.
+ */
+
 static void
 ngx_smtp_bus_ask_open(ngx_smtp_bus_ask_t *ask, ngx_str_t *path)
 {
+    int      fd;
     char     run[sizeof(((struct sockaddr_un *) 0)->sun_path)];
     u_char  *p;
 
     p = ngx_snprintf((u_char *) run, sizeof(run) - 1, "%V/run", path);
     *p = '\0';
 
-    ask->dir = opendir(run);
+    fd = open(run, O_RDONLY|O_DIRECTORY|O_CLOEXEC|O_NOATIME);
+
+    if (fd == -1 && ngx_errno == NGX_EPERM) {
+
+        /* it is not ours */
+
+        fd = open(run, O_RDONLY|O_DIRECTORY|O_CLOEXEC);
+    }
+
+    ask->dir = (fd == -1) ? NULL : fdopendir(fd);
 
     if (ask->dir == NULL) {
         ngx_log_error(NGX_LOG_WARN, ask->log, ngx_errno,
-                      "opendir(\"%s\") failed, its workers cannot be asked",
+                      "open(\"%s\") failed, its workers cannot be asked",
                       run);
 
         ask->partial = 1;
         ask->path++;
+
+        if (fd != -1) {
+            (void) close(fd);
+        }
     }
 }
 
