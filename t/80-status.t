@@ -370,6 +370,15 @@ for (1 .. 50) {
     last;
 }
 
+# clients that do not wait for that
+
+for (1 .. 20) {
+    my $s = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port)
+        or next;
+    print {$s} "GET /smtp/queue HTTP/1.0\r\nHost: localhost\r\n\r\n";
+    close $s;
+}
+
 kill 'CONT', $stopped;
 
 ok($partial->{partial}, 'a worker that does not answer: partial');

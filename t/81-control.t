@@ -322,6 +322,34 @@ is(($h->post('queue/delete?queue=none'))[1]{done}, 0, 'none matches');
     is(($h->post('queue/delete?all=1'))[0], 403, 'control is off elsewhere');
 }
 
+# a body is not read, and does not become the next request
+
+for my $body ("Content-Length: 40\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n"
+    . "28\r\n")
+{
+    my $raw = IO::Socket::INET->new(PeerAddr => '127.0.0.1',
+        PeerPort => $t->port('http')) or die "connect: $@";
+
+    # (one after the other, as nginx reads a pipelined one unaligned)
+
+    print {$raw} "POST /smtp/queue/hold?queue=none HTTP/1.1\r\nHost: localhost"
+        . "\r\n${body}POST /smtp/queue/delete?all=1 HTTP/1.1\r\n",
+        $body =~ /chunked/ ? "\r\n0\r\n\r\n" : '';
+
+    my $reply = '';
+    while ($reply !~ /\}\n\z/) {
+        sysread $raw, $reply, 4096, length $reply or last;
+    }
+
+    print {$raw} "GET /smtp/queue/nothing HTTP/1.1\r\nHost: localhost\r\n"
+        . "Connection: close\r\n\r\n";
+
+    $reply .= do { local $/; <$raw> } // '';
+
+    is(join(' ', $reply =~ /^HTTP\/1\.1 (\d+)/mg), '200 404',
+        'with a body');
+}
+
 # blocks within its location belong to it
 
 for my $base (qw{ /except/ /if/ }) {
