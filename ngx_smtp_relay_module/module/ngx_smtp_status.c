@@ -31,6 +31,13 @@ typedef struct {
 } ngx_smtp_status_row_t;
 
 
+/* rows of one answer, in rising order */
+typedef struct {
+    ngx_uint_t               next;
+    ngx_uint_t               end;
+} ngx_smtp_status_run_t;
+
+
 typedef struct {
     ngx_str_t                name;
     uint64_t                 n[NGX_SMTP_CONTROL_NUMBERS];
@@ -47,6 +54,7 @@ typedef struct {
 typedef struct {
     ngx_pool_t              *pool;
     ngx_array_t              rows;
+    ngx_array_t              runs;
     ngx_array_t              queues;
     ngx_array_t              workers;
     uint64_t                 tally[NGX_SMTP_CONTROL_RESULTS];
@@ -76,6 +84,7 @@ static void ngx_smtp_status_partial(ngx_smtp_status_t *s,
     ngx_smtp_bus_ask_t *ask, ngx_smtp_json_t *j);
 static void ngx_smtp_status_rows(ngx_smtp_status_t *s, ngx_uint_t limit,
     ngx_smtp_json_t *j);
+static ngx_smtp_status_row_t *ngx_smtp_status_row(ngx_smtp_status_t *s);
 static ngx_uint_t ngx_smtp_status_one(ngx_smtp_status_conf_t *conf,
     ngx_smtp_status_t *s, ngx_smtp_control_request_t *request,
     ngx_smtp_json_t *j);
@@ -85,8 +94,6 @@ static ngx_uint_t ngx_smtp_status_missing(ngx_smtp_status_conf_t *conf,
     ngx_smtp_json_t *j);
 static ngx_uint_t ngx_smtp_status_settled(void);
 static void ngx_smtp_status_next(u_char *key, ngx_smtp_json_t *j);
-static int ngx_libc_cdecl ngx_smtp_status_order(const void *one,
-    const void *two);
 
 
 ngx_int_t
@@ -201,6 +208,8 @@ ngx_smtp_status_collect(ngx_smtp_status_t *s, ngx_smtp_bus_ask_t *ask)
 
     if (ngx_array_init(&s->rows, s->pool, 64, sizeof(ngx_smtp_status_row_t))
         != NGX_OK
+        || ngx_array_init(&s->runs, s->pool, 8, sizeof(ngx_smtp_status_run_t))
+           != NGX_OK
         || ngx_array_init(&s->queues, s->pool, 16,
                           sizeof(ngx_smtp_status_queue_t))
            != NGX_OK
@@ -239,10 +248,13 @@ ngx_smtp_status_worker(ngx_smtp_status_t *s, ngx_smtp_bus_worker_t *w)
     u_char                    *p, *last;
     ngx_int_t                  rc;
     ngx_str_t                  value;
-    ngx_uint_t                 i, tag;
+    ngx_uint_t                 i, tag, first;
+    ngx_smtp_status_run_t     *run;
     ngx_smtp_status_worker_t   worker, *all;
 
     ngx_memzero(&worker, sizeof(ngx_smtp_status_worker_t));
+
+    first = s->rows.nelts;
 
     p = w->answer.data;
     last = p + w->answer.len;
@@ -259,6 +271,16 @@ ngx_smtp_status_worker(ngx_smtp_status_t *s, ngx_smtp_bus_worker_t *w)
         {
             return NGX_ERROR;
         }
+    }
+
+    if (s->rows.nelts > first) {
+        run = ngx_array_push(&s->runs);
+        if (run == NULL) {
+            return NGX_ERROR;
+        }
+
+        run->next = first;
+        run->end = s->rows.nelts;
     }
 
     /* it answers once for each spool */
@@ -592,30 +614,26 @@ ngx_smtp_status_rows(ngx_smtp_status_t *s, ngx_uint_t limit,
     ngx_smtp_json_t *j)
 {
     u_char                 *last;
-    ngx_uint_t              i, n;
+    ngx_uint_t              n;
     ngx_smtp_status_row_t  *r;
 
-    r = s->rows.elts;
     last = NULL;
     n = 0;
-
-    qsort(r, s->rows.nelts, sizeof(ngx_smtp_status_row_t),
-          ngx_smtp_status_order);
 
     ngx_smtp_json_key(j, "messages");
     ngx_smtp_json_raw(j, "[");
 
-    for (i = 0; i < s->rows.nelts; i++) {
+    for (r = ngx_smtp_status_row(s); r; r = ngx_smtp_status_row(s)) {
 
         if (s->position
-            && ngx_memcmp(r[i].key, s->position, NGX_SMTP_KEY_LEN) > 0)
+            && ngx_memcmp(r->key, s->position, NGX_SMTP_KEY_LEN) > 0)
         {
             break;
         }
 
         /* it changed hands meanwhile */
 
-        if (last && ngx_memcmp(last, r[i].key, NGX_SMTP_KEY_LEN) == 0) {
+        if (last && ngx_memcmp(last, r->key, NGX_SMTP_KEY_LEN) == 0) {
             continue;
         }
 
@@ -625,9 +643,9 @@ ngx_smtp_status_rows(ngx_smtp_status_t *s, ngx_uint_t limit,
         }
 
         ngx_smtp_json_raw(j, n++ ? ",\n" : "\n");
-        ngx_smtp_json_bytes(j, r[i].json.data, r[i].json.len);
+        ngx_smtp_json_bytes(j, r->json.data, r->json.len);
 
-        last = r[i].key;
+        last = r->key;
     }
 
     ngx_smtp_json_raw(j, "]");
@@ -635,6 +653,43 @@ ngx_smtp_status_rows(ngx_smtp_status_t *s, ngx_uint_t limit,
     if (s->position) {
         ngx_smtp_status_next(s->position, j);
     }
+}
+
+
+/*
+ * The next row of all answers.  They are not sorted together: of a hundred
+ * thousand rows, a thousand from each of a hundred workers, a page has a
+ * thousand.
+ */
+
+static ngx_smtp_status_row_t *
+ngx_smtp_status_row(ngx_smtp_status_t *s)
+{
+    ngx_uint_t              i;
+    ngx_smtp_status_row_t  *rows, *r;
+    ngx_smtp_status_run_t  *run, *first;
+
+    rows = s->rows.elts;
+    run = s->runs.elts;
+    first = NULL;
+    r = NULL;
+
+    for (i = 0; i < s->runs.nelts; i++) {
+
+        if (run[i].next < run[i].end
+            && (r == NULL || ngx_memcmp(rows[run[i].next].key, r->key,
+                                        NGX_SMTP_KEY_LEN) < 0))
+        {
+            first = &run[i];
+            r = &rows[first->next];
+        }
+    }
+
+    if (first) {
+        first->next++;
+    }
+
+    return r;
 }
 
 
@@ -768,16 +823,4 @@ ngx_smtp_status_next(u_char *key, ngx_smtp_json_t *j)
     s.len = ngx_smtp_key_text(key, id) - id;
 
     ngx_smtp_json_member(j, "next", &s);
-}
-
-
-static int ngx_libc_cdecl
-ngx_smtp_status_order(const void *one, const void *two)
-{
-    const ngx_smtp_status_row_t  *a, *b;
-
-    a = one;
-    b = two;
-
-    return ngx_memcmp(a->key, b->key, NGX_SMTP_KEY_LEN);
 }
