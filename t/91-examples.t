@@ -59,6 +59,8 @@ for my $name (@names) {
         "example.com relay\@example.com; default '';\n");
     $t->write_file('exchange-passwords.map', "example.com 'sec ret';\n");
 
+    mkdir $t->dir() . '/nginx-status', 0700 or die "nginx-status: $!";
+
     my $conf = localize($t, slurp("$root/conf-examples/$name.conf"));
 
     $t->accepted($conf, "$name: nginx -t");
@@ -135,7 +137,8 @@ sub status {
     $h->wait_list('state=deferred', 1);
 
     my $smtpq = "$root/ngx_smtp_relay_module/tools/smtpq";
-    my $url = 'unix:' . $t->dir() . '/nginx-smtp.sock:/smtp/';
+    my $socket = $t->dir() . '/nginx-status/smtp.sock';
+    my $url = "unix:$socket:/smtp/";
 
     my ($id) = map { $_->{id} } $h->list();
 
@@ -145,6 +148,16 @@ sub status {
         'status: the name');
     is(($h->request('GET', '', Host => 'example.net'))[0], 403,
         'status: no other');
+
+    SKIP: {
+        skip 'not root', 1 if $> != 0;
+
+        my ($s, $said) = $t->command($^X, '-MPOSIX', '-MIO::Socket::UNIX',
+            '-e', 'POSIX::setuid((getpwnam "nobody")[2]);'
+                . ' print IO::Socket::UNIX->new(Peer => shift) ? "in" : $!',
+            $socket);
+        is($said, 'Permission denied', 'status: the socket is for root only');
+    }
 
     my ($status, $out) = $t->command($^X, $smtpq, '--url', $url, 'delete',
         $id);
