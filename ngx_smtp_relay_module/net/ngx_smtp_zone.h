@@ -200,10 +200,11 @@ void ngx_smtp_zone_login_put(ngx_shm_zone_t *zone, u_char *key,
 
 /*
  * Hashing slots: at most max(1, cores / 2) in all workers and one for each
- * client address.  take() returns NGX_OK and a ticket that give() needs;
- * NGX_AGAIN: all taken; NGX_BUSY: one for this address is.  Tickets of dead
- * workers and those older than 2 minutes are taken back.  Without a zone
- * (NULL) the same bounds hold within the worker.
+ * client (addr, of at most NGX_SOCKADDR_STRLEN bytes, names it).  take()
+ * returns NGX_OK and a ticket that give() needs; NGX_AGAIN: all taken;
+ * NGX_BUSY: one for this address is.  Tickets of dead workers and those older
+ * than 2 minutes are taken back.  Without a zone (NULL) the same bounds hold
+ * within the worker.
  */
 ngx_int_t ngx_smtp_zone_hashing_take(ngx_shm_zone_t *zone, ngx_str_t *addr,
     ngx_uint_t *ticket);

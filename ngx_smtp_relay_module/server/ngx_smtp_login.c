@@ -21,8 +21,10 @@
 
 #define NGX_SMTP_LOGIN_RETRY  20        /* ms between looks at the slots */
 #define NGX_SMTP_LOGIN_NICE   10
+#define NGX_SMTP_LOGIN_NET    8         /* bytes of an IPv6 network */
 
 
+static ngx_int_t ngx_smtp_login_origin(ngx_smtp_login_t *l);
 static void ngx_smtp_login_fetch_file(ngx_smtp_login_t *l);
 static ngx_int_t ngx_smtp_login_fetch_redis(ngx_smtp_login_t *l);
 static void ngx_smtp_login_redis_handler(ngx_smtp_redis_request_t *r);
@@ -106,7 +108,8 @@ ngx_smtp_login_start(ngx_smtp_login_conf_t *conf, ngx_str_t *login,
 
     if (ngx_smtp_login_strdup(pool, &l->name, login) != NGX_OK
         || ngx_smtp_login_strdup(pool, &l->password, password) != NGX_OK
-        || ngx_smtp_login_strdup(pool, &l->addr, addr) != NGX_OK)
+        || ngx_smtp_login_strdup(pool, &l->addr, addr) != NGX_OK
+        || ngx_smtp_login_origin(l) != NGX_OK)
     {
         goto failed;
     }
@@ -179,6 +182,57 @@ ngx_smtp_login_exit_worker(void)
     if (ngx_smtp_login_timer.timer_set) {
         ngx_del_timer(&ngx_smtp_login_timer);
     }
+}
+
+
+/*
+ * Who has one IPv6 address has all of its /64, and with them would have every
+ * place there is.  Not where IPv4 addresses are embedded: those are others'.
+ */
+
+static ngx_int_t
+ngx_smtp_login_origin(ngx_smtp_login_t *l)
+{
+#if (NGX_HAVE_INET6)
+
+    u_char      *p, ip[16];
+    ngx_uint_t   i;
+
+    static u_char  embedded[][12] = {
+        { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff },           /* mapped */
+        { 0, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0 }         /* NAT64 */
+    };
+
+    l->origin = l->addr;
+
+    if (ngx_strlchr(l->addr.data, l->addr.data + l->addr.len, ':') == NULL
+        || ngx_inet6_addr(l->addr.data, l->addr.len, ip) != NGX_OK)
+    {
+        return NGX_OK;
+    }
+
+    for (i = 0; i < 2; i++) {
+        if (ngx_memcmp(ip, embedded[i], 12) == 0) {
+            return NGX_OK;
+        }
+    }
+
+    p = ngx_pnalloc(l->pool, 2 * NGX_SMTP_LOGIN_NET);
+
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    l->origin.data = p;
+    l->origin.len = ngx_hex_dump(p, ip, NGX_SMTP_LOGIN_NET) - p;
+
+#else
+
+    l->origin = l->addr;
+
+#endif
+
+    return NGX_OK;
 }
 
 
@@ -422,8 +476,8 @@ ngx_smtp_login_enqueue(ngx_smtp_login_t *l)
     {
         w = ngx_queue_data(q, ngx_smtp_login_t, waiting);
 
-        if (w->addr.len == l->addr.len
-            && ngx_memcmp(w->addr.data, l->addr.data, l->addr.len) == 0)
+        if (w->origin.len == l->origin.len
+            && ngx_memcmp(w->origin.data, l->origin.data, l->origin.len) == 0)
         {
             same++;
         }
@@ -468,7 +522,7 @@ ngx_smtp_login_pump(void)
         l = ngx_queue_data(q, ngx_smtp_login_t, waiting);
 
         rc = full ? NGX_AGAIN
-                  : ngx_smtp_zone_hashing_take(l->conf->zone, &l->addr,
+                  : ngx_smtp_zone_hashing_take(l->conf->zone, &l->origin,
                                                &l->ticket);
 
         if (rc != NGX_OK) {

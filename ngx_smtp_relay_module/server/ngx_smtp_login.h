@@ -40,7 +40,7 @@
 #define NGX_SMTP_LOGIN_KEY          "account:"  /* after the prefix */
 #define NGX_SMTP_LOGIN_CACHE_TIME   300000
 #define NGX_SMTP_LOGIN_MAX_WAITING  64      /* for a hashing slot, a worker */
-#define NGX_SMTP_LOGIN_MAX_SAME     8       /* ... of one client address */
+#define NGX_SMTP_LOGIN_MAX_SAME     8       /* ... of one client */
 #define NGX_SMTP_LOGIN_MAX_WAIT     10000   /* ms */
 #define NGX_SMTP_LOGIN_COSTS        8
 
@@ -101,7 +101,8 @@ struct ngx_smtp_login_s {
     ngx_queue_t                  queue;     /* all of the worker */
     ngx_queue_t                  waiting;
     ngx_str_t                    password;
-    ngx_str_t                    addr;
+    ngx_str_t                    addr;      /* for the log */
+    ngx_str_t                    origin;    /* who counts as one client */
     ngx_str_t                    verifier;  /* to be hashed against */
     ngx_smtp_redis_request_t    *request;
     ngx_smtp_task_t              task;
@@ -149,10 +150,11 @@ ngx_str_t *ngx_smtp_accounts_usual(ngx_smtp_accounts_t *accounts);
 
 /*
  * Starts a login.  login and password are copied, the caller wipes its own;
- * addr is the client address as text without port.  handler(login) is called
- * once, from the event loop, never from within this function; login and all it
- * points to are freed after it returned.  NULL: nothing could be started (no
- * memory, Redis down, too many waiting): 454 4.7.0.
+ * addr is the client address as text without port; for the bounds on hashing
+ * all of an IPv6 /64 is one client.  handler(login) is called once, from the
+ * event loop, never from within this function; login and all it points to are
+ * freed after it returned.  NULL: nothing could be started (no memory, Redis
+ * down, too many waiting): 454 4.7.0.
  *
  * The request holds no timer for the caller: every stage has its own limit
  * (Redis time-out, 10 s of waiting, then the hashing).

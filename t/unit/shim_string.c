@@ -13,6 +13,7 @@
 
 #include "shim.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
 
 
@@ -683,6 +684,26 @@ ngx_hextoi(u_char *line, size_t n)
 {
     return shim_parse_number(line, n, 16, NGX_MAX_INT_T_VALUE);
 }
+
+
+#if (NGX_HAVE_INET6)
+
+ngx_int_t
+ngx_inet6_addr(u_char *p, size_t len, u_char *addr)
+{
+    char  text[64];
+
+    if (len >= sizeof(text)) {
+        return NGX_ERROR;
+    }
+
+    memcpy(text, p, len);
+    text[len] = '\0';
+
+    return inet_pton(AF_INET6, text, addr) == 1 ? NGX_OK : NGX_ERROR;
+}
+
+#endif
 
 
 /* encodings */

@@ -799,6 +799,45 @@ test_bounds(void **state)
 }
 
 
+/* a /64 is one client; addresses that embed others' are as many as these */
+
+static void
+test_bounds_ipv6(void **state)
+{
+    ngx_uint_t         i;
+    ngx_smtp_login_t  *l[2];
+
+    static const struct {
+        const char  *one;
+        const char  *two;
+        ngx_uint_t   same;
+    } rows[] = {
+        { "2001:db8::1", "2001:db8::2", 1 },
+        { "2001:db8::1", "2001:db8:0:0:ffff:1:2:3", 1 },
+        { "2001:db8::1", "2001:db8:0:1::1", 0 },
+        { "::ffff:192.0.2.1", "::ffff:192.0.2.2", 0 },
+        { "::ffff:192.0.2.1", "::ffff:192.0.2.1", 1 },
+        { "64:ff9b::192.0.2.1", "64:ff9b::192.0.2.2", 0 },
+        { "not:an:address", "not:an:addresS", 0 },
+    };
+
+    conf.cache_time = 0;
+
+    for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        l[0] = start("alice", "secret", rows[i].one, NULL);
+        l[1] = start("alice", "secret", rows[i].two, NULL);
+
+        assert_int_equal(l[0]->task.active, 1);
+
+        if (l[1]->task.active == rows[i].same) {
+            fail_msg("%s, %s", rows[i].one, rows[i].two);
+        }
+
+        settle();
+    }
+}
+
+
 /* slots taken by another worker: waited for, not longer than ten seconds */
 
 static void
@@ -1145,6 +1184,7 @@ main(void)
         cmocka_unit_test_setup_teardown(test_redis, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cache, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bounds, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_bounds_ipv6, setup, teardown),
         cmocka_unit_test_setup_teardown(test_other_worker, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),
         cmocka_unit_test_setup_teardown(test_thread_queue_full, setup,
