@@ -43,7 +43,6 @@ static char *ngx_smtp_conf_init_domains(ngx_conf_t *cf,
     ngx_smtp_server_conf_t *conf);
 static char *ngx_smtp_conf_init_login(ngx_conf_t *cf,
     ngx_smtp_server_conf_t *conf);
-static ngx_uint_t ngx_smtp_conf_preread(ngx_conf_t *cf);
 static int ngx_libc_cdecl ngx_smtp_conf_cmp_wildcards(const void *one,
     const void *two);
 
@@ -174,11 +173,6 @@ ngx_smtp_conf_merge_server(ngx_conf_t *cf, void *parent, void *child)
         || ngx_smtp_conf_init_login(cf, conf) != NGX_CONF_OK)
     {
         return NGX_CONF_ERROR;
-    }
-
-    if (s->starttls != NGX_SMTP_STARTTLS_OFF && ngx_smtp_conf_preread(cf)) {
-        return ngx_smtp_conf_error(cf, s, "\"ssl_preread\" cannot be used "
-                                   "together with \"smtp_starttls\"");
     }
 
     return ngx_smtp_conf_init_sink(cf, conf);
@@ -649,26 +643,6 @@ ngx_smtp_conf_module(ngx_conf_t *cf, const char *name)
     }
 
     return NGX_ERROR;
-}
-
-
-static ngx_uint_t
-ngx_smtp_conf_preread(ngx_conf_t *cf)
-{
-    ngx_int_t               i;
-    ngx_flag_t             *enabled;
-    ngx_stream_conf_ctx_t  *ctx;
-
-    i = ngx_smtp_conf_module(cf, "ngx_stream_ssl_preread_module");
-
-    if (i == NGX_ERROR) {
-        return 0;
-    }
-
-    ctx = cf->ctx;
-    enabled = ctx->srv_conf[i];
-
-    return *enabled == 1;
 }
 
 

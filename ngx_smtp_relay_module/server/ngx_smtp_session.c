@@ -35,6 +35,7 @@
 
 
 static ngx_smtp_session_t *ngx_smtp_session_create(ngx_stream_session_t *st);
+static ngx_int_t ngx_smtp_session_preread(ngx_smtp_session_t *s);
 static void ngx_smtp_session_configure(ngx_smtp_session_t *s);
 static void ngx_smtp_session_greet(ngx_smtp_session_t *s);
 static void ngx_smtp_session_read(ngx_event_t *rev);
@@ -57,7 +58,6 @@ static void ngx_smtp_session_finalize(ngx_smtp_session_t *s, ngx_uint_t rc);
 void
 ngx_smtp_server_handler(ngx_stream_session_t *st)
 {
-    ngx_buf_t           *b;
     ngx_connection_t    *c;
     ngx_smtp_session_t  *s;
 
@@ -88,6 +88,12 @@ ngx_smtp_server_handler(ngx_stream_session_t *st)
         /* by its SNI the client may be with another server{} now */
 
         ngx_smtp_session_configure(s);
+
+        if (ngx_smtp_session_preread(s) != NGX_OK) {
+            ngx_smtp_session_finalize(s, NGX_STREAM_INTERNAL_SERVER_ERROR);
+            return;
+        }
+
         ngx_smtp_session_run(s);
         return;
     }
@@ -98,20 +104,40 @@ ngx_smtp_server_handler(ngx_stream_session_t *st)
         return;
     }
 
-    /* what came behind a PROXY protocol header before we said anything */
-
-    b = c->buffer;
-
-    if (b && b->pos < b->last) {
-        if (ngx_smtp_session_input_add(s, b->pos, b->last) != NGX_OK) {
-            ngx_smtp_session_finalize(s, NGX_STREAM_INTERNAL_SERVER_ERROR);
-            return;
-        }
-
-        b->pos = b->last;
+    if (ngx_smtp_session_preread(s) != NGX_OK) {
+        ngx_smtp_session_finalize(s, NGX_STREAM_INTERNAL_SERVER_ERROR);
+        return;
     }
 
     ngx_smtp_session_greet(s);
+}
+
+
+/*
+ * What modules of the preread phase have read before us; after STARTTLS they
+ * were called again, and read what came encrypted.
+ */
+
+static ngx_int_t
+ngx_smtp_session_preread(ngx_smtp_session_t *s)
+{
+    ngx_int_t   rc;
+    ngx_buf_t  *b;
+
+    b = s->connection->buffer;
+
+    if (b == NULL || b->pos == b->last) {
+        return NGX_OK;
+    }
+
+    rc = ngx_smtp_session_input_add(s, b->pos, b->last);
+
+    /* all of the buffer is theirs once more */
+
+    b->pos = b->start;
+    b->last = b->start;
+
+    return rc;
 }
 
 
