@@ -75,6 +75,8 @@ add('nodb', 'server 127.0.0.1:%%PORT_redis%%; database 99;');
 add('down', 'server 127.0.0.1:%%PORT_down%%;');
 add('list', 'server 127.0.0.1:%%PORT_down%%; server 127.0.0.1:%%PORT_silent%%;'
     . ' server 127.0.0.1:%%PORT_second%%; timeout 400ms;');
+add('busy', 'server 127.0.0.1:%%PORT_loading%%;'
+    . ' server 127.0.0.1:%%PORT_second%%;');
 add('user', 'server 127.0.0.1:%%PORT_locked%%; username nginx;'
     . ' password "red sesame";');
 add('wronguser', 'server 127.0.0.1:%%PORT_locked%%; username nginx;'
@@ -300,6 +302,10 @@ my $start = time();
 like(login('list', 'second'), $ok, 'the third server again');
 cmp_ok(time() - $start, '<', 1 * $Test::SMTPRelay::PATIENCE,
     'is kept as long as it works');
+
+# the first has just been started, and says so
+
+like(login('busy', 'second'), $ok, 'the first server has no data yet');
 
 # down; comes up later
 

@@ -26,6 +26,7 @@ static ngx_smtp_redis_t *ngx_smtp_redis_create_client(
     ngx_smtp_redis_conf_t *conf);
 static u_char *ngx_smtp_redis_log_error(ngx_log_t *log, u_char *buf,
     size_t len);
+static ngx_uint_t ngx_smtp_redis_unfit(ngx_smtp_redis_reply_t *reply);
 static void ngx_smtp_redis_timer_handler(ngx_event_t *ev);
 static void ngx_smtp_redis_requeue(ngx_smtp_redis_t *rds,
     ngx_queue_t *failed);
@@ -60,9 +61,18 @@ ngx_smtp_redis_query(ngx_smtp_redis_conf_t *conf, ngx_str_t *argv,
     }
 
     if (rds->npending >= conf->max_pending) {
-        ngx_log_error(NGX_LOG_ERR, &rds->log, 0,
-                      "too many requests pending");
+
+        if (!rds->full) {
+            rds->full = 1;
+            ngx_log_error(NGX_LOG_ERR, &rds->log, 0,
+                          "too many requests pending");
+        }
+
         return NULL;
+    }
+
+    if (rds->npending <= conf->max_pending / 2) {
+        rds->full = 0;
     }
 
     if (rds->state == NGX_SMTP_REDIS_NONE && rds->down
@@ -292,6 +302,25 @@ ngx_smtp_redis_reply(ngx_smtp_redis_t *rds, ngx_smtp_redis_reply_t *reply)
         return NGX_ERROR;
     }
 
+    if (ngx_smtp_redis_unfit(reply)) {
+        ngx_log_error(NGX_LOG_ERR, &rds->log, 0,
+                      "Redis is of no use now: \"%V\"", &reply->str);
+
+        /* nothing was carried out: for the next server it is the first try */
+
+        for (q = ngx_queue_head(&rds->sent);
+             q != ngx_queue_sentinel(&rds->sent);
+             q = ngx_queue_next(q))
+        {
+            r = ngx_queue_data(q, ngx_smtp_redis_request_t, queue);
+            r->tries--;
+        }
+
+        rds->proven = 0;
+
+        return NGX_ERROR;
+    }
+
     rds->proven = 1;
     rds->down = 0;
     rds->failed = 0;
@@ -314,6 +343,40 @@ ngx_smtp_redis_reply(ngx_smtp_redis_t *rds, ngx_smtp_redis_reply_t *reply)
     ngx_smtp_redis_free_request(r);
 
     return NGX_OK;
+}
+
+
+/* Errors that are about the server, whatever it is asked. */
+
+static ngx_uint_t
+ngx_smtp_redis_unfit(ngx_smtp_redis_reply_t *reply)
+{
+    ngx_str_t  *e;
+
+    static ngx_str_t  errors[] = {
+        ngx_string("LOADING "),         /* it was just started */
+        ngx_string("MASTERDOWN "),      /* its data may be old */
+        ngx_string("CLUSTERDOWN "),
+        ngx_string("BUSY "),            /* with a script */
+        ngx_string("NOAUTH "),
+        ngx_string("ERR max number of clients reached"),
+        ngx_null_string
+    };
+
+    if (reply->type != NGX_SMTP_REDIS_FAILURE) {
+        return 0;
+    }
+
+    for (e = errors; e->len; e++) {
+
+        if (reply->str.len >= e->len
+            && ngx_memcmp(reply->str.data, e->data, e->len) == 0)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
 }
 
 

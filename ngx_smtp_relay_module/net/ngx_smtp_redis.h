@@ -12,11 +12,13 @@
  *
  * Servers are tried in the order of the configuration, each for timeout.  A
  * connection that breaks after it was of use is replaced by a new one; one
- * that never was, or whose reply did not come in time, counts as a failure of
- * its server, and the next one is tried.  Requests that had no reply are sent
- * once more, so only reads belong here.  When all servers failed, all requests
- * do, and new ones fail at once until a back-off is over (50 ms, doubled up to
- * 1 s): Redis back is noticed within a second and without a timer.
+ * that never was, whose reply did not come in time, or on which the server
+ * said that it is of no use (it loads its data, has too many clients), counts
+ * as a failure of its server, and the next one is tried.  Requests that had no
+ * reply are sent once more, so only reads belong here.  When all servers
+ * failed, all requests do, and new ones fail at once until a back-off is over
+ * (50 ms, doubled up to 1 s): Redis back is noticed within a second and
+ * without a timer.
  *
  * Anything unexpected (garbage, nesting, a reply over the limit, a reply to
  * nothing) drops the connection; it is never guessed where the next reply

@@ -61,6 +61,7 @@ struct ngx_smtp_redis_s {
     ngx_msec_t                   backoff;
     ngx_msec_t                   down_until;
     unsigned                     down:1;
+    unsigned                     full:1;    /* too many pending: was logged */
     unsigned                     proven:1;  /* a valid reply has come */
 };
 

@@ -222,6 +222,7 @@ ngx_ssl_error(ngx_uint_t level, ngx_log_t *log, ngx_err_t err, char *fmt, ...)
 
 static ngx_smtp_redis_conf_t   conf;
 static ngx_addr_t              addrs[3];
+static struct sockaddr_un      local = { .sun_family = AF_UNIX };
 static char                    log_[4096];      /* answers, in order */
 
 
@@ -327,6 +328,12 @@ setup(void **state)
     addrs[0].name = s[0];
     addrs[1].name = s[1];
     addrs[2].name = s[2];
+
+    /* the connections are pairs of such sockets */
+
+    addrs[0].sockaddr = (struct sockaddr *) &local;
+    addrs[1].sockaddr = (struct sockaddr *) &local;
+    addrs[2].sockaddr = (struct sockaddr *) &local;
 
     nconns = 0;
     attempts = 0;
@@ -595,6 +602,64 @@ test_backoff(void **state)
     shim_time_advance(50);
     assert_null(query("c"));
     assert_int_equal(attempts, n + 2);
+}
+
+
+/*
+ * What a server says of itself is no answer to what it was asked: the next
+ * one is, by all that were sent together, until one has an answer.
+ */
+
+static void
+test_unfit(void **state)
+{
+    conf.servers.nelts = 3;
+
+    /* also one that was of use before */
+
+    assert_non_null(query("a"));
+    shim_posted_run();
+    give("+A\r\n", 0);
+
+    assert_non_null(query("b"));
+    assert_non_null(query("c"));
+    shim_posted_run();
+    give("-LOADING Redis is loading the dataset in memory\r\n"
+         "-LOADING Redis is loading the dataset in memory\r\n", 0);
+    shim_posted_run();
+
+    assert_string_equal(log_, "a=A ");
+    assert_int_equal(nconns, 2);
+    assert_ptr_equal(names[attempts - 1], &addrs[1].name);
+    assert_string_equal(last_conn->sent, GET("b") GET("c"));
+
+    give("-ERR max number of clients reached\r\n", 1);
+    shim_posted_run();
+
+    assert_string_equal(log_, "a=A ");
+    assert_int_equal(nconns, 3);
+    assert_ptr_equal(names[attempts - 1], &addrs[2].name);
+    assert_string_equal(last_conn->sent, GET("b") GET("c"));
+
+    give("+B\r\n-WRONGTYPE Operation\r\n", 0);
+    assert_string_equal(log_, "a=A b=B c=WRONGTYPE Operation ");
+    assert_int_equal(nconns, 3);
+    assert_int_equal(shim_log_count("of no use now"), 2);
+
+    /* all of them: who asks is told, and they are left alone for a while */
+
+    log_[0] = '\0';
+    assert_non_null(query("d"));
+    shim_posted_run();
+    give("-MASTERDOWN Link with MASTER is down\r\n", 0);
+    assert_ptr_equal(names[attempts - 1], &addrs[0].name);
+    shim_posted_run();
+    give("-NOAUTH Authentication required.\r\n", 0);
+    shim_posted_run();
+    give("-BUSY Redis is busy\r\n", 0);
+    assert_string_equal(log_, "d=failed ");
+    assert_int_equal(nconns, 5);
+    assert_null(query("e"));
 }
 
 
@@ -897,6 +962,21 @@ test_max_pending(void **state)
     assert_non_null(query("b"));
     assert_null(query("b"));
     assert_string_equal(log_, "a=A ");
+
+    /* said once, until it was better */
+
+    assert_int_equal(shim_log_count("too many requests pending"), 1);
+
+    for (i = 0; i < 60; i++) {
+        give("+A\r\n", 0);
+    }
+
+    for (i = 0; i < 60; i++) {
+        assert_non_null(query("c"));
+    }
+
+    assert_null(query("b"));
+    assert_int_equal(shim_log_count("too many requests pending"), 2);
 }
 
 
@@ -997,6 +1077,7 @@ main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_servers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_backoff, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_unfit, setup, teardown),
         cmocka_unit_test_setup_teardown(test_resend, setup, teardown),
         cmocka_unit_test_setup_teardown(test_timeout, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_timeout, setup, teardown),
