@@ -175,6 +175,13 @@ sub client {
     return $c;
 }
 
+sub slurp {
+    my ($name) = @_;
+    open my $fh, '<', $name or die "$name: $!";
+    local $/;
+    return scalar <$fh>;
+}
+
 # the reply to a login, on a session of its own
 
 sub login {
@@ -306,6 +313,13 @@ cmp_ok(time() - $start, '<', 1 * $Test::SMTPRelay::PATIENCE,
 # the first has just been started, and says so
 
 like(login('busy', 'second'), $ok, 'the first server has no data yet');
+
+# what goes silent between logins is noticed: the kernel has a timer for it
+
+my @kept = grep { $_->[3] eq '01' && $_->[5] =~ /^02:/
+        && hex((split /:/, $_->[2])[1]) == $t->port('second') }
+    map { [ split ] } split /\n/, slurp('/proc/net/tcp');
+cmp_ok(scalar @kept, '>=', 1, 'idle connections are probed');
 
 # down; comes up later
 

@@ -20,8 +20,14 @@
 #define NGX_SMTP_REDIS_MIN_BACKOFF  50
 #define NGX_SMTP_REDIS_MAX_BACKOFF  1000
 
+/* s; probes of an idle connection: when the first, then how often, how many */
+#define NGX_SMTP_REDIS_PROBE_AFTER  60
+#define NGX_SMTP_REDIS_PROBE_EVERY  15
+#define NGX_SMTP_REDIS_PROBES       3
+
 
 static ngx_int_t ngx_smtp_redis_connect_one(ngx_smtp_redis_t *rds);
+static void ngx_smtp_redis_probe(ngx_smtp_redis_t *rds);
 static void ngx_smtp_redis_connected(ngx_smtp_redis_t *rds);
 #if (NGX_SSL)
 static void ngx_smtp_redis_tls(ngx_smtp_redis_t *rds);
@@ -175,6 +181,10 @@ ngx_smtp_redis_connect_one(ngx_smtp_redis_t *rds)
         return NGX_ERROR;
     }
 
+    if (rds->peer.sockaddr->sa_family != AF_UNIX) {
+        ngx_smtp_redis_probe(rds);
+    }
+
     rds->state = NGX_SMTP_REDIS_CONNECTING;
     rds->proven = 0;
     rds->hello_written = 0;
@@ -187,6 +197,48 @@ ngx_smtp_redis_connect_one(ngx_smtp_redis_t *rds)
     }
 
     return NGX_OK;
+}
+
+
+/*
+ * A server that went away without a word, or something in between that has
+ * forgotten the connection, would else be found out by the next request: it
+ * would fail after its time-out.
+ */
+
+static void
+ngx_smtp_redis_probe(ngx_smtp_redis_t *rds)
+{
+    ngx_uint_t         i;
+    ngx_connection_t  *c;
+
+    static struct {
+        int            level;
+        int            name;
+        int            value;
+    } options[] = {
+        { SOL_SOCKET, SO_KEEPALIVE, 1 },
+#if (NGX_HAVE_KEEPALIVE_TUNABLE)
+        { IPPROTO_TCP, TCP_KEEPIDLE, NGX_SMTP_REDIS_PROBE_AFTER },
+        { IPPROTO_TCP, TCP_KEEPINTVL, NGX_SMTP_REDIS_PROBE_EVERY },
+        { IPPROTO_TCP, TCP_KEEPCNT, NGX_SMTP_REDIS_PROBES },
+#endif
+        { 0, 0, 0 }
+    };
+
+    c = rds->peer.connection;
+
+    for (i = 0; options[i].value; i++) {
+
+        if (setsockopt(c->fd, options[i].level, options[i].name,
+                       (const void *) &options[i].value, sizeof(int))
+            == -1)
+        {
+            ngx_log_error(NGX_LOG_ERR, &rds->log, ngx_socket_errno,
+                          "setsockopt() of keepalive failed");
+            return;
+        }
+    }
 }
 
 
