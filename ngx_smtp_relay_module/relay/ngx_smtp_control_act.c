@@ -368,7 +368,7 @@ ngx_smtp_control_give_up(ngx_smtp_delivery_t *d, ngx_uint_t op)
             ngx_smtp_delivery_log(d, 0, m->attempts + 1);
         }
 
-        ngx_smtp_store_results(m, results, n, &peer, now, 0);
+        ngx_smtp_store_results(m, results, n, &peer, now, 0, 0);
     }
 
     if (op == NGX_SMTP_CONTROL_BOUNCE) {

@@ -19,7 +19,9 @@
 #include "ngx_smtp_relay_private.h"
 
 
-static time_t ngx_smtp_delivery_due(ngx_smtp_delivery_t *d, time_t now);
+static ngx_uint_t ngx_smtp_delivery_attempts(ngx_smtp_delivery_t *d);
+static time_t ngx_smtp_delivery_due(ngx_smtp_delivery_t *d, time_t now,
+    ngx_uint_t attempts);
 
 
 void
@@ -86,29 +88,18 @@ ngx_smtp_delivery_record(ngx_smtp_delivery_t *d)
 {
     time_t               now, due;
     ngx_str_t           *peer;
+    ngx_uint_t           attempts;
     ngx_smtp_message_t  *m;
 
     m = d->message;
     now = ngx_time();
 
-    /*
-     * The store counts calls.  Transactions that follow each other, as there
-     * are more recipients than one takes, are one attempt, here and on disk.
-     */
-
-    if (d->report == NULL) {
-
-        if (d->counted && m->attempts) {
-            m->attempts--;
-        }
-
-        d->counted = 1;
-    }
+    attempts = ngx_smtp_delivery_attempts(d);
 
     peer = (d->conn && d->conn->name.len) ? &d->conn->name
                                           : &d->route->conf->next_hop;
 
-    due = ngx_smtp_delivery_due(d, now);
+    due = ngx_smtp_delivery_due(d, now, attempts);
 
     /* an answer that may still come is waited for by all that is left */
 
@@ -116,8 +107,7 @@ ngx_smtp_delivery_record(ngx_smtp_delivery_t *d)
         d->due = due;
     }
 
-    ngx_smtp_delivery_log(d, due, (d->report ? d->report->attempts
-                                             : m->attempts) + 1);
+    ngx_smtp_delivery_log(d, due, attempts);
 
     if (d->report) {
 
@@ -137,7 +127,9 @@ ngx_smtp_delivery_record(ngx_smtp_delivery_t *d)
         }
 
     } else {
-        ngx_smtp_store_results(m, d->results, d->nresults, peer, now, due);
+        ngx_smtp_store_results(m, d->results, d->nresults, peer, now, due,
+                               d->counted);
+        d->counted = 1;
 
         if (d->delayed) {
             ngx_smtp_bounce_deferred(d, peer);
@@ -156,12 +148,28 @@ ngx_smtp_delivery_record(ngx_smtp_delivery_t *d)
 
 
 /*
+ * The number of this attempt.  Transactions that follow each other, as there
+ * are more recipients than one takes, are one attempt.
+ */
+
+static ngx_uint_t
+ngx_smtp_delivery_attempts(ngx_smtp_delivery_t *d)
+{
+    if (d->report) {
+        return d->report->attempts + 1;
+    }
+
+    return d->message->attempts + (d->counted ? 0 : 1);
+}
+
+
+/*
  * When what was deferred is tried again; what may not wait longer, or is given
  * up, becomes EXPIRED.  0: nothing is deferred.
  */
 
 static time_t
-ngx_smtp_delivery_due(ngx_smtp_delivery_t *d, time_t now)
+ngx_smtp_delivery_due(ngx_smtp_delivery_t *d, time_t now, ngx_uint_t attempts)
 {
     time_t                due, until, clock;
     ngx_int_t             rc;
@@ -192,13 +200,11 @@ ngx_smtp_delivery_due(ngx_smtp_delivery_t *d, time_t now)
         rc = NGX_DONE;
 
     } else if (d->report) {
-        rc = ngx_smtp_schedule_next(s, d->report->created,
-                                    d->report->attempts + 1, clock,
+        rc = ngx_smtp_schedule_next(s, d->report->created, attempts, clock,
                                     (uint32_t) ngx_random(), &due);
 
     } else {
-        rc = ngx_smtp_schedule_next(s, d->message->received,
-                                    d->message->attempts + 1, clock,
+        rc = ngx_smtp_schedule_next(s, d->message->received, attempts, clock,
                                     (uint32_t) ngx_random(), &due);
     }
 

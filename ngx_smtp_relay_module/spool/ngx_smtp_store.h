@@ -317,11 +317,12 @@ void ngx_smtp_large_abort(ngx_smtp_large_t *l);
 /*
  * Records the results of one attempt: final ones for ever, deferred ones with
  * the time of the next attempt (due, wall clock; 0: none deferred).  peer is
- * text such as "mx.example.org[192.0.2.1]:25".  Counts an attempt.  The
- * strings are copied.  A recipient that already has a final result is a bug.
+ * text such as "mx.example.org[192.0.2.1]:25".  Counts an attempt, unless more
+ * is set: these are further results of the last one.  The strings are copied.
+ * A recipient that already has a final result is a bug.
  */
 void ngx_smtp_store_results(ngx_smtp_message_t *m, ngx_smtp_result_t *results,
-    ngx_uint_t n, ngx_str_t *peer, time_t now, time_t due);
+    ngx_uint_t n, ngx_str_t *peer, time_t now, time_t due, ngx_uint_t more);
 
 /*
  * A report about these results is due now.  Returns it, hanging on the

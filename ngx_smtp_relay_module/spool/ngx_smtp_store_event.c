@@ -17,6 +17,10 @@
 #include "ngx_smtp_store_internal.h"
 
 
+/* results in one record; more than the usual transaction has */
+#define NGX_SMTP_EVENT_RESULTS  128
+
+
 static void ngx_smtp_event_report(ngx_smtp_event_t *e, ngx_smtp_report_t *r,
     ngx_uint_t type, time_t now);
 static void ngx_smtp_event_results(ngx_smtp_message_t *m,
@@ -34,11 +38,11 @@ static void ngx_smtp_event_dead(ngx_smtp_segment_t *seg, uint32_t number);
 
 void
 ngx_smtp_store_results(ngx_smtp_message_t *m, ngx_smtp_result_t *results,
-    ngx_uint_t n, ngx_str_t *peer, time_t now, time_t due)
+    ngx_uint_t n, ngx_str_t *peer, time_t now, time_t due, ngx_uint_t more)
 {
     ngx_smtp_event_t  e;
 
-    if (m->attempts < NGX_SMTP_MAX_ATTEMPTS) {
+    if (!more && m->attempts < NGX_SMTP_MAX_ATTEMPTS) {
         m->attempts++;
     }
 
@@ -64,25 +68,24 @@ ngx_smtp_store_results(ngx_smtp_message_t *m, ngx_smtp_result_t *results,
 }
 
 
-/* Records those results that are deferred, or those that are final. */
+/*
+ * Records those results that are deferred, or those that are final.  It needs
+ * no memory: what is final here is not tried again, whatever becomes of its
+ * record.
+ */
 
 static void
 ngx_smtp_event_results(ngx_smtp_message_t *m, ngx_smtp_event_t *e,
     ngx_smtp_result_t *results, ngx_uint_t n, ngx_uint_t deferred)
 {
-    u_char              id[NGX_SMTP_QUEUE_ID_LEN];
-    ngx_log_t          *log;
-    ngx_uint_t          i, k;
-    ngx_smtp_result_t  *list;
+    u_char             id[NGX_SMTP_QUEUE_ID_LEN];
+    ngx_uint_t         i;
+    ngx_smtp_result_t  list[NGX_SMTP_EVENT_RESULTS];
 
-    log = m->segment->store->log;
+    e->results = list;
+    e->nresults = 0;
 
-    list = ngx_alloc(n * sizeof(ngx_smtp_result_t) + 1, log);
-    if (list == NULL) {
-        return;
-    }
-
-    for (i = 0, k = 0; i < n; i++) {
+    for (i = 0; i < n; i++) {
 
         if ((results[i].status == NGX_SMTP_RESULT_DEFERRED) != deferred) {
             continue;
@@ -91,7 +94,7 @@ ngx_smtp_event_results(ngx_smtp_message_t *m, ngx_smtp_event_t *e,
         if (results[i].rcpt >= m->nrcpts
             || ngx_smtp_message_final(m, results[i].rcpt))
         {
-            ngx_log_error(NGX_LOG_ALERT, log, 0,
+            ngx_log_error(NGX_LOG_ALERT, m->segment->store->log, 0,
                           "result for recipient %ui of %*s, which has one",
                           results[i].rcpt,
                           (size_t) (ngx_smtp_message_id(m, id) - id), id);
@@ -102,17 +105,17 @@ ngx_smtp_event_results(ngx_smtp_message_t *m, ngx_smtp_event_t *e,
             ngx_smtp_message_set_final(m, results[i].rcpt);
         }
 
-        list[k++] = results[i];
+        list[e->nresults++] = results[i];
+
+        if (e->nresults == NGX_SMTP_EVENT_RESULTS) {
+            ngx_smtp_event_record(m->segment, e);
+            e->nresults = 0;
+        }
     }
 
-    if (k) {
-        e->results = list;
-        e->nresults = k;
-
+    if (e->nresults) {
         ngx_smtp_event_record(m->segment, e);
     }
-
-    ngx_free(list);
 }
 
 

@@ -181,7 +181,7 @@ bench_message(void *data, ngx_smtp_message_t *m)
     result.text = shim_str("2.0.0 queued");
     peer = shim_str("192.0.2.2:25");
 
-    ngx_smtp_store_results(m, &result, 1, &peer, ngx_time(), 0);
+    ngx_smtp_store_results(m, &result, 1, &peer, ngx_time(), 0, 0);
     ngx_smtp_store_done(m, ngx_time());
 }
 

@@ -76,7 +76,7 @@ ngx_smtp_message_work(ngx_smtp_message_t *m)
 
 void
 ngx_smtp_store_results(ngx_smtp_message_t *m, ngx_smtp_result_t *results,
-    ngx_uint_t n, ngx_str_t *peer, time_t now, time_t due)
+    ngx_uint_t n, ngx_str_t *peer, time_t now, time_t due, ngx_uint_t more)
 {
     ngx_uint_t  i;
 
@@ -97,7 +97,7 @@ ngx_smtp_store_results(ngx_smtp_message_t *m, ngx_smtp_result_t *results,
         scene_note("due=%d", (int) (due - now));
     }
 
-    m->attempts++;
+    m->attempts += !more;
 }
 
 

@@ -628,7 +628,7 @@ env_result(ngx_smtp_message_t *m, ngx_uint_t rcpt, ngx_uint_t status,
 
     peer = shim_str("mx.example.org[192.0.2.2]:25");
 
-    ngx_smtp_store_results(m, &result, 1, &peer, ngx_time(), due);
+    ngx_smtp_store_results(m, &result, 1, &peer, ngx_time(), due, 0);
 }
 
 

@@ -376,7 +376,7 @@ scene_bounce(scene_t *s, env_worker_t *w, ngx_uint_t i, ngx_uint_t kind)
 
     } else {
         (void) scene_fact(s, i, scene_final, 0, power_calls());
-        ngx_smtp_store_results(m, &result, 1, &peer, ngx_time(), 0);
+        ngx_smtp_store_results(m, &result, 1, &peer, ngx_time(), 0, 0);
         assert_non_null(ngx_smtp_store_report(m, kind, &result, 1, &peer,
                                               ngx_time()));
     }

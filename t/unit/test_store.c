@@ -433,7 +433,7 @@ test_events(void **state)
 
     env_result(m, 1, NGX_SMTP_RESULT_DELIVERED, 0);
     ngx_smtp_store_results(m, results, 2, &peer, ngx_time(),
-                           ngx_time() + 500);
+                           ngx_time() + 500, 0);
     r = ngx_smtp_store_report(m, NGX_SMTP_REPORT_FAILURE, results, 1, &peer,
                               ngx_time());
     assert_non_null(r);
@@ -542,7 +542,7 @@ test_reports(void **state)
     }
 
     ngx_smtp_store_results(m, results, 2, &peer, ngx_time(),
-                           ngx_time() + 500);
+                           ngx_time() + 500, 0);
 
     w->conf.min_free = 1024 * 1024;
     env_free = 1024;
@@ -570,7 +570,7 @@ test_reports(void **state)
     results[0].status = NGX_SMTP_RESULT_FAILED;
     results[0].code = 550;
     results[0].text = shim_str("5.1.1 no such user");
-    ngx_smtp_store_results(m, results, 1, &peer, ngx_time(), 0);
+    ngx_smtp_store_results(m, results, 1, &peer, ngx_time(), 0, 0);
     r = ngx_smtp_store_report(m, NGX_SMTP_REPORT_FAILURE, results, 1, &peer,
                               ngx_time());
     assert_non_null(r);

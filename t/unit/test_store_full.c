@@ -98,7 +98,7 @@ test_full(void **state)
     results[1].text = shim_str("4.2.2 not now, and a long story about that");
 
     ngx_smtp_store_results(m, results, 2, &peer, ngx_time(),
-                           ngx_time() + 600);
+                           ngx_time() + 600, 0);
     failed = ngx_smtp_store_report(m, NGX_SMTP_REPORT_FAILURE, results, 1,
                                    &peer, ngx_time());
     assert_non_null(failed);

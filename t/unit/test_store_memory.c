@@ -16,6 +16,7 @@
 #include "store_env.h"
 
 
+static void test_result(void **state);
 static void test_report_later(void **state);
 static void test_report_after_stop(void **state);
 static void test_report_sealed(void **state);
@@ -64,7 +65,7 @@ test_fail(ngx_uint_t sealed)
 
     peer = shim_str("mx.example.org[192.0.2.2]:25");
 
-    ngx_smtp_store_results(m, &result, 1, &peer, ngx_time(), 0);
+    ngx_smtp_store_results(m, &result, 1, &peer, ngx_time(), 0, 0);
 
     shim_alloc_fail_after(0);
 
@@ -76,6 +77,48 @@ test_fail(ngx_uint_t sealed)
     assert_int_equal(ngx_smtp_store_done(m, ngx_time()), NGX_DECLINED);
 
     return w;
+}
+
+
+/* what was delivered is not tried again, even if that cannot be recorded */
+
+static void
+test_result(void **state)
+{
+    ngx_str_t            peer;
+    env_worker_t        *w;
+    ngx_smtp_result_t    result;
+    ngx_smtp_message_t  *m;
+
+    w = env_start(0, NULL);
+    env_time(300);
+
+    env_mail(&mail[0], "internet", 1, 300, 0);
+    assert_int_equal(env_accepted(w, &mail[0]), NGX_OK);
+
+    m = env_find(w, 0);
+
+    ngx_memzero(&result, sizeof(ngx_smtp_result_t));
+
+    result.status = NGX_SMTP_RESULT_DELIVERED;
+    result.code = 250;
+
+    peer = shim_str("mx.example.org[192.0.2.2]:25");
+
+    shim_alloc_fail_after(0);
+    ngx_smtp_store_results(m, &result, 1, &peer, ngx_time(), 0, 0);
+    shim_alloc_fail_after(-1);
+
+    assert_int_equal(m->npending, 0);
+    assert_int_equal(env_done(w, m), NGX_OK);
+
+    env_pump();
+    env_stop(w);
+
+    w = env_start(0, NULL);
+    env_time(300);
+    assert_int_equal(w->nmessages, 0);
+    env_stop(w);
 }
 
 
@@ -170,6 +213,8 @@ int
 main(void)
 {
     const struct CMUnitTest  tests[] = {
+        cmocka_unit_test_setup_teardown(test_result, env_setup,
+                                        env_teardown),
         cmocka_unit_test_setup_teardown(test_report_later, env_setup,
                                         env_teardown),
         cmocka_unit_test_setup_teardown(test_report_sealed, env_setup,

@@ -281,7 +281,7 @@ test_stop_report(void **state)
     result.text = shim_str("5.1.1 nobody");
     peer = shim_str("mx.example.org[192.0.2.2]:25");
 
-    ngx_smtp_store_results(m, &result, 1, &peer, ngx_time(), 0);
+    ngx_smtp_store_results(m, &result, 1, &peer, ngx_time(), 0, 0);
     assert_non_null(ngx_smtp_store_report(m, NGX_SMTP_REPORT_FAILURE, &result,
                                           1, &peer, ngx_time()));
 
