@@ -132,6 +132,7 @@ ngx_smtp_site_success(ngx_smtp_site_t *site, ngx_smtp_site_slot_t *slot)
     }
 
     site->failures = 0;
+    site->broken = 0;
 
     if (site->state != NGX_SMTP_SITE_ALIVE) {
         ngx_smtp_site_revive(site);
@@ -151,15 +152,33 @@ ngx_smtp_site_success(ngx_smtp_site_t *site, ngx_smtp_site_slot_t *slot)
 
 
 void
+ngx_smtp_site_ready(ngx_smtp_site_t *site, ngx_smtp_site_slot_t *slot)
+{
+    if (!slot->open) {
+        return;
+    }
+
+    site->failures = 0;
+
+    if (site->state != NGX_SMTP_SITE_ALIVE && site->broken == 0) {
+        ngx_smtp_site_revive(site);
+    }
+}
+
+
+void
 ngx_smtp_site_failure(ngx_smtp_site_t *site, ngx_smtp_site_slot_t *slot,
     ngx_uint_t kind, time_t now, uint32_t seed)
 {
+    ngx_uint_t  *row;
+
     if (!slot->open) {
         return;
     }
 
     if (kind == NGX_SMTP_SITE_MESSAGE) {
         site->failures = 0;
+        site->broken = 0;
 
         if (site->state != NGX_SMTP_SITE_ALIVE) {
             ngx_smtp_site_revive(site);
@@ -181,7 +200,10 @@ ngx_smtp_site_failure(ngx_smtp_site_t *site, ngx_smtp_site_slot_t *slot,
 
     if (kind == NGX_SMTP_SITE_CONNECT || site->window == 1) {
 
-        if (++site->failures >= ngx_max(site->conf->dead_after, 1)) {
+        row = (kind == NGX_SMTP_SITE_CONNECT) ? &site->failures
+                                              : &site->broken;
+
+        if (++*row >= ngx_max(site->conf->dead_after, 1)) {
             ngx_smtp_site_die(site, now, seed);
             return;
         }
@@ -229,6 +251,7 @@ ngx_smtp_site_revive(ngx_smtp_site_t *site)
 {
     site->state = NGX_SMTP_SITE_ALIVE;
     site->window = ngx_smtp_site_initial(site);
+    site->broken = 0;
     site->probe = NULL;
     site->backoff = 0;
     site->until = 0;

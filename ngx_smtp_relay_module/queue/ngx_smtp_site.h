@@ -15,8 +15,8 @@
  *     ---> | ALIVE |                              | DEAD | <-+
  *          +-------+ <--------------------------- +------+   |
  *              ^      success, or a refused           |      | the probe
- *              |      message, of any connection      |      | failed, or
- *              |                                      |      | was closed
+ *              |      message, of any connection;     |      | failed, or
+ *              |      see ngx_smtp_site_ready()       |      | was closed
  *              |              back-off is over and    |      | without a
  *              |              the probe is opened     v      | result:
  *              |                                  +-------+  | longer
@@ -28,6 +28,9 @@
  * (at most once a second: connections that fail together are one event).
  * DEAD: no connection until the back-off is over; those still open go on.
  * PROBE: exactly one connection is tried; nobody else may open.
+ *
+ * Two rows of failures are counted: of connections that came to no session,
+ * and of sessions that broke before a message had its answer.
  */
 
 
@@ -83,7 +86,8 @@ typedef struct {
     ngx_uint_t              state;      /* NGX_SMTP_SITE_ALIVE ... */
     ngx_uint_t              window;     /* connections allowed when alive */
     ngx_uint_t              open;       /* connections opened, not closed */
-    ngx_uint_t              failures;   /* in a row */
+    ngx_uint_t              failures;   /* CONNECT in a row */
+    ngx_uint_t              broken;     /* SESSION in a row, as counted */
     ngx_uint_t              credit;     /* successes since the window grew */
     time_t                  backoff;    /* s, the current one */
     time_t                  until;      /* DEAD: when the probe is allowed */
@@ -130,11 +134,17 @@ void ngx_smtp_site_closed(ngx_smtp_site_t *site, ngx_smtp_site_slot_t *slot,
     time_t now, uint32_t seed);
 
 /*
- * A message went through (250 to the end of data), or a fresh session came as
- * far as EHLO and waits for work.  Revives a dead site, whatever the slot, as
- * long as it is open.
+ * A message went through (250 to the end of data).  Ends all rows of failures
+ * and revives a dead site, whatever the slot, as long as it is open.
  */
 void ngx_smtp_site_success(ngx_smtp_site_t *site, ngx_smtp_site_slot_t *slot);
+
+/*
+ * A fresh session came as far as EHLO and waits for work.  Ends a row of
+ * failed connections, and revives a dead site unless sessions broke behind
+ * that before: then only what is said of a message does.
+ */
+void ngx_smtp_site_ready(ngx_smtp_site_t *site, ngx_smtp_site_slot_t *slot);
 
 /*
  * Something failed.  CONNECT: the window is halved, dead_after of them in a

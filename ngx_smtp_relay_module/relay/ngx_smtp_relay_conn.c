@@ -268,7 +268,7 @@ ngx_smtp_conn_ready(ngx_smtp_talk_t *talk)
     conn = talk->data;
     conn->ready = 1;
 
-    ngx_smtp_site_success(&conn->route->site, &conn->slot);
+    ngx_smtp_site_ready(&conn->route->site, &conn->slot);
 
     return conn->delivery ? ngx_smtp_conn_mail(conn)
                           : ngx_smtp_conn_next(conn);

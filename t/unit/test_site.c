@@ -35,6 +35,7 @@ static void test_backoff(void **state);
 static void test_revive_other(void **state);
 static void test_message(void **state);
 static void test_session(void **state);
+static void test_ready(void **state);
 static void test_slot(void **state);
 static void test_clock(void **state);
 static void test_conf(void **state);
@@ -416,6 +417,56 @@ test_session(void **state)
 }
 
 
+/* a session that came as far as EHLO and broke behind it */
+
+static void
+test_ready(void **state)
+{
+    size_t                i;
+    ngx_smtp_site_t       site;
+    ngx_smtp_site_slot_t  slot;
+
+    test_setup(&site);
+    memset(&slot, 0, sizeof(slot));
+    site.window = 1;
+
+    for (i = 0; i < 3; i++) {
+        assert_int_equal(test_may(&site, 100 + i), NGX_OK);
+        ngx_smtp_site_opened(&site, &slot, 100 + i);
+        ngx_smtp_site_ready(&site, &slot);
+        assert_int_equal(site.window, 1);
+        ngx_smtp_site_failure(&site, &slot, SESSION, 100 + i, 0);
+        ngx_smtp_site_closed(&site, &slot, 100 + i, 0);
+    }
+
+    assert_int_equal(site.state, NGX_SMTP_SITE_DEAD);
+
+    /* the next EHLO is not yet a sign of life, a message is */
+
+    ngx_smtp_site_opened(&site, &slot, 200);
+    ngx_smtp_site_ready(&site, &slot);
+    assert_int_equal(site.state, NGX_SMTP_SITE_PROBE);
+    ngx_smtp_site_failure(&site, &slot, SESSION, 201, 0);
+    ngx_smtp_site_closed(&site, &slot, 201, 0);
+    assert_int_equal(test_may(&site, 202), NGX_DECLINED);
+    assert_int_equal(test_until, 201 + 108);
+
+    ngx_smtp_site_opened(&site, &slot, 400);
+    ngx_smtp_site_ready(&site, &slot);
+    ngx_smtp_site_failure(&site, &slot, MESSAGE, 401, 0);
+    assert_int_equal(site.state, NGX_SMTP_SITE_ALIVE);
+    ngx_smtp_site_closed(&site, &slot, 401, 0);
+
+    /* of connects it is */
+
+    test_die(&site, 500);
+    ngx_smtp_site_opened(&site, &slot, 600);
+    ngx_smtp_site_ready(&site, &slot);
+    assert_int_equal(site.state, NGX_SMTP_SITE_ALIVE);
+    assert_int_equal(site.window, 5);
+}
+
+
 static void
 test_slot(void **state)
 {
@@ -528,7 +579,7 @@ test_random(void **state)
         s = &slots[random() % 30];
         before = site.state;
 
-        switch (random() % 8) {
+        switch (random() % 9) {
 
         case 0:
         case 1:
@@ -580,6 +631,11 @@ test_random(void **state)
             ngx_smtp_site_failure(&site, s, SESSION, now, random());
             break;
 
+        case 8:
+            ngx_smtp_site_ready(&site, s);
+            assert_true(!s->open || site.failures == 0);
+            break;
+
         case 6:
             /* mostly failures, so that it dies often */
             for (i = 0; i < 3; i++) {
@@ -629,6 +685,7 @@ main(void)
         cmocka_unit_test(test_revive_other),
         cmocka_unit_test(test_message),
         cmocka_unit_test(test_session),
+        cmocka_unit_test(test_ready),
         cmocka_unit_test(test_slot),
         cmocka_unit_test(test_clock),
         cmocka_unit_test(test_conf),
