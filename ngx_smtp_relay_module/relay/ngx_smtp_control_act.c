@@ -128,10 +128,15 @@ ngx_smtp_control_due(ngx_smtp_relay_t *relay, ngx_smtp_message_t *m,
         ngx_smtp_site_retry(&route->site, ngx_smtp_relay_seconds());
     }
 
-    /* it is being tried, or only a report of it is left, which is */
+    /*
+     * It is being tried, or only a report of it is left, which is.  What a
+     * hold took out of the schedule is not.
+     */
 
-    if (ngx_smtp_control_trying(m) || (m->busy && m->npending == 0)) {
-        return held ? NGX_SMTP_CONTROL_DONE : NGX_SMTP_CONTROL_UNCHANGED;
+    if (!held
+        && (ngx_smtp_control_trying(m) || (m->busy && m->npending == 0)))
+    {
+        return NGX_SMTP_CONTROL_UNCHANGED;
     }
 
     ngx_smtp_route_remove(relay, m);
