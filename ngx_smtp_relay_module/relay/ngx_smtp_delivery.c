@@ -265,10 +265,14 @@ ngx_smtp_delivery_expire(ngx_smtp_delivery_t *d)
     }
 
     if (d->warn) {
-        wait = ngx_smtp_schedule_interval(&d->route->schedule,
-                                          d->message->attempts);
-
         ngx_smtp_bounce_delay(d, "4.4.1 no answer from the next hop");
+
+        /* once told it is due as before; else not at once again */
+
+        wait = d->message->delay_told
+               ? 0 : ngx_smtp_schedule_interval(&d->route->schedule,
+                                                d->message->attempts);
+
         ngx_smtp_delivery_drop(d, ngx_time() + wait);
 
         return;

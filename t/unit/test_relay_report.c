@@ -235,6 +235,10 @@ test_delay_dead_site(void **state)
     assert_int_equal(npeers, 3);
     assert_journal("delay(0)");
 
+    /* it waits for the next hop, and not for its own next time */
+
+    assert_true(tm->m.due_at <= ngx_time());
+
     /* it is not an attempt, and the message stays */
 
     assert_int_equal(tm->m.attempts, 0);
