@@ -30,7 +30,7 @@
 
 static ngx_int_t ngx_smtp_delivery_opened(ngx_smtp_delivery_t *d);
 static ngx_int_t ngx_smtp_delivery_todo(ngx_smtp_delivery_t *d);
-static void ngx_smtp_delivery_scan(ngx_smtp_delivery_t *d);
+static ngx_int_t ngx_smtp_delivery_scan(ngx_smtp_delivery_t *d);
 static void ngx_smtp_delivery_expire(ngx_smtp_delivery_t *d);
 static void ngx_smtp_delivery_read_handler(ngx_smtp_reader_t *r,
     ngx_int_t rc);
@@ -161,14 +161,18 @@ ngx_smtp_delivery_opened(ngx_smtp_delivery_t *d)
         return NGX_OK;
     }
 
-    if (ngx_smtp_delivery_todo(d) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
     d->utf8 = d->envelope->smtputf8;
 
-    if (d->utf8 && d->report == NULL) {
-        ngx_smtp_delivery_scan(d);
+    if (d->utf8 && d->report == NULL && !d->expire && !d->warn) {
+        rc = ngx_smtp_delivery_scan(d);
+
+        if (rc != NGX_OK) {
+            return rc;
+        }
+    }
+
+    if (ngx_smtp_delivery_todo(d) != NGX_OK) {
+        return NGX_ERROR;
     }
 
     if (d->report == NULL
@@ -202,9 +206,10 @@ ngx_smtp_delivery_todo(ngx_smtp_delivery_t *d)
     d->results = ngx_pcalloc(d->pool, n * sizeof(ngx_smtp_result_t));
     d->tx.rcpts = ngx_palloc(d->pool, n * sizeof(ngx_smtp_rcpt_t *));
     d->tx.state = ngx_pnalloc(d->pool, n);
+    d->surplus = ngx_pcalloc(d->pool, n);
 
     if (d->todo == NULL || d->results == NULL || d->tx.rcpts == NULL
-        || d->tx.state == NULL)
+        || d->tx.state == NULL || d->surplus == NULL)
     {
         return NGX_ERROR;
     }
@@ -221,29 +226,57 @@ ngx_smtp_delivery_todo(ngx_smtp_delivery_t *d)
 
 /*
  * A message that came with SMTPUTF8 may go without if its header is ASCII (the
- * engine looks at the addresses).  Only looked for while it is in memory.
+ * engine looks at the addresses).  NGX_OK; NGX_AGAIN: the next slice is on its
+ * way; NGX_ERROR.
  */
 
-static void
+static ngx_int_t
 ngx_smtp_delivery_scan(ngx_smtp_delivery_t *d)
 {
+    ngx_int_t           rc;
     ngx_str_t           slice;
-    ngx_smtp_header_t   h;
+    ngx_smtp_header_t  *h;
 
-    if (d->message->fresh == NULL || d->message->large) {
-        return;
+    h = d->header;
+
+    if (h == NULL) {
+        h = ngx_palloc(d->pool, sizeof(ngx_smtp_header_t));
+        if (h == NULL) {
+            return NGX_ERROR;
+        }
+
+        ngx_smtp_header_init(h, 0, 0);
+
+        d->header = h;
+        d->begun = 1;
     }
 
-    ngx_smtp_header_init(&h, 0, 0);
+    for ( ;; ) {
+        rc = ngx_smtp_reader_next(d->reader, &slice);
 
-    while (ngx_smtp_reader_next(d->reader, &slice) == NGX_OK) {
-        if (ngx_smtp_header_scan(&h, slice.data, slice.len) != NGX_AGAIN) {
+        if (rc == NGX_DONE) {
+            break;
+        }
+
+        if (rc == NGX_AGAIN) {
+            d->reading = 1;
+        }
+
+        if (rc != NGX_OK) {
+            return rc;
+        }
+
+        if (ngx_smtp_header_scan(h, slice.data, slice.len) != NGX_AGAIN
+            || h->header_8bit)
+        {
             break;
         }
     }
 
-    d->utf8 = h.header_8bit;
-    d->begun = 1;
+    d->utf8 = h->header_8bit;
+    d->header = NULL;
+
+    return NGX_OK;
 }
 
 
@@ -429,6 +462,7 @@ ngx_int_t
 ngx_smtp_delivery_done(ngx_smtp_delivery_t *d, ngx_uint_t lost)
 {
     if (d->nresults) {
+        ngx_smtp_delivery_put_back(d, lost);
         ngx_smtp_delivery_record(d);
 
         d->first = d->last;

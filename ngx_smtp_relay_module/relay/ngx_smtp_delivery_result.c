@@ -19,6 +19,12 @@
 #include "ngx_smtp_relay_private.h"
 
 
+static ngx_uint_t ngx_smtp_delivery_surplus(ngx_smtp_delivery_t *d,
+    ngx_smtp_verdict_t *v);
+static ngx_uint_t ngx_smtp_delivery_unsecured(ngx_smtp_delivery_t *d,
+    ngx_smtp_verdict_t *v);
+static ngx_uint_t ngx_smtp_delivery_shorten(ngx_smtp_delivery_t *d,
+    ngx_smtp_verdict_t *v);
 static ngx_uint_t ngx_smtp_delivery_attempts(ngx_smtp_delivery_t *d);
 static time_t ngx_smtp_delivery_due(ngx_smtp_delivery_t *d, time_t now,
     ngx_uint_t attempts);
@@ -30,9 +36,13 @@ ngx_smtp_delivery_result(ngx_smtp_delivery_t *d, ngx_uint_t rcpt,
 {
     u_char             *p;
     size_t              len;
+    ngx_uint_t          surplus;
     ngx_smtp_rcpt_t    *rcpts;
     ngx_smtp_result_t  *r;
 
+    surplus = ngx_smtp_delivery_surplus(d, v);
+
+    d->surplus[d->nresults] = surplus;
     r = &d->results[d->nresults++];
 
     rcpts = d->envelope->rcpts.elts;
@@ -54,7 +64,9 @@ ngx_smtp_delivery_result(ngx_smtp_delivery_t *d, ngx_uint_t rcpt,
         break;
 
     case 5:
-        r->status = NGX_SMTP_RESULT_FAILED;
+        r->status = (surplus || ngx_smtp_delivery_unsecured(d, v)
+                     || ngx_smtp_delivery_shorten(d, v))
+                    ? NGX_SMTP_RESULT_DEFERRED : NGX_SMTP_RESULT_FAILED;
         break;
 
     default:
@@ -80,6 +92,119 @@ ngx_smtp_delivery_result(ngx_smtp_delivery_t *d, ngx_uint_t rcpt,
     p = ngx_cpymem(p, v->text.data, v->text.len);
 
     r->text.len = ngx_min((size_t) (p - r->text.data), NGX_SMTP_RESULT_TEXT);
+}
+
+
+/*
+ * The peer has taken others, and says that this one is too many for one
+ * transaction: by 452, or 552 as older hosts do (RFC 5321 section 4.5.3.1.10),
+ * and with an enhanced code that says so, or none.
+ */
+
+static ngx_uint_t
+ngx_smtp_delivery_surplus(ngx_smtp_delivery_t *d, ngx_smtp_verdict_t *v)
+{
+    if (v->local || v->stage != NGX_SMTP_CLIENT_ST_RCPT
+        || (v->code != 452 && v->code != 552)
+        || d->conn == NULL || d->conn->client.accepted == 0)
+    {
+        return 0;
+    }
+
+    return v->status.len == 0
+           || (v->status.len == sizeof("4.5.3") - 1
+               && ngx_strncmp(v->status.data + 1, ".5.3", 4) == 0);
+}
+
+
+/*
+ * 530 may ask for TLS, which this connection would have, had its STARTTLS not
+ * gone wrong: that is no word about the message.
+ */
+
+static ngx_uint_t
+ngx_smtp_delivery_unsecured(ngx_smtp_delivery_t *d, ngx_smtp_verdict_t *v)
+{
+    ngx_smtp_client_t  *cl;
+
+    if (v->local || v->code != 530 || d->conn == NULL) {
+        return 0;
+    }
+
+    cl = &d->conn->client;
+
+    return !cl->tls && (cl->caps.flags & NGX_SMTP_CAP_STARTTLS)
+           && d->conn->route->conf->tls != NGX_SMTP_RELAY_TLS_OFF;
+}
+
+
+/*
+ * A report that is too large with the whole original: its sender must hear of
+ * the failure all the same.  Next time it has the header only.
+ */
+
+static ngx_uint_t
+ngx_smtp_delivery_shorten(ngx_smtp_delivery_t *d, ngx_smtp_verdict_t *v)
+{
+    if (d->report == NULL || !d->full || v->code != 552) {
+        return 0;
+    }
+
+    d->report->headers = 1;
+
+    return 1;
+}
+
+
+/*
+ * Each transaction that puts recipients back has delivered to others, so there
+ * is an end.  Where none is delivered they are deferred with the rest; if the
+ * peer hung up over them, the next attempt must not name as many again.
+ */
+
+void
+ngx_smtp_delivery_put_back(ngx_smtp_delivery_t *d, ngx_uint_t lost)
+{
+    ngx_uint_t  i, k, n, delivered;
+
+    delivered = 0;
+
+    for (i = 0, n = 0; i < d->nresults; i++) {
+        n += d->surplus[i];
+        delivered |= (d->results[i].status <= NGX_SMTP_RESULT_RELAYED);
+    }
+
+    if (n == 0) {
+        return;
+    }
+
+    d->limit = d->conn->client.accepted;
+
+    if (lost) {
+        d->route->limit = d->limit;
+        d->route->limited = ngx_smtp_relay_seconds();
+    }
+
+    if (!delivered) {
+        return;
+    }
+
+    /* in todo, those with a result come first */
+
+    d->last = d->first + d->nresults - n;
+
+    for (i = 0, k = 0, n = d->last; i < d->nresults; i++) {
+
+        if (d->surplus[i]) {
+            d->todo[n++] = d->results[i].rcpt;
+            continue;
+        }
+
+        d->todo[d->first + k] = d->results[i].rcpt;
+        d->results[k++] = d->results[i];
+    }
+
+    d->nresults = k;
 }
 
 

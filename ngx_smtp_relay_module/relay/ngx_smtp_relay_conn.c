@@ -35,6 +35,7 @@ static ngx_int_t ngx_smtp_conn_input(ngx_smtp_talk_t *talk,
     ngx_int_t action);
 static ngx_int_t ngx_smtp_conn_ready(ngx_smtp_talk_t *talk);
 static ngx_int_t ngx_smtp_conn_mail(ngx_smtp_conn_t *conn);
+static ngx_uint_t ngx_smtp_conn_rcpts(ngx_smtp_conn_t *conn);
 static ngx_int_t ngx_smtp_conn_body(ngx_smtp_talk_t *talk);
 static ngx_int_t ngx_smtp_conn_done(ngx_smtp_talk_t *talk);
 static ngx_int_t ngx_smtp_conn_sent(ngx_smtp_talk_t *talk);
@@ -278,20 +279,11 @@ ngx_smtp_conn_ready(ngx_smtp_talk_t *talk)
 static ngx_int_t
 ngx_smtp_conn_mail(ngx_smtp_conn_t *conn)
 {
-    ngx_uint_t            max;
-    ngx_smtp_caps_t      *caps;
     ngx_smtp_delivery_t  *d;
 
     d = conn->delivery;
-    caps = &conn->client.caps;
 
-    max = conn->route->conf->max_rcpts;
-
-    if ((caps->flags & NGX_SMTP_CAP_LIMITS) && caps->rcptmax) {
-        max = ngx_min(max, caps->rcptmax);
-    }
-
-    d->last = ngx_min(d->ntodo, d->first + max);
+    d->last = ngx_min(d->ntodo, d->first + ngx_smtp_conn_rcpts(conn));
 
     if (ngx_smtp_delivery_mail(d) != NGX_OK) {
         ngx_smtp_delivery_drop(d, ngx_time() + NGX_SMTP_RELAY_PAUSE);
@@ -300,6 +292,38 @@ ngx_smtp_conn_mail(ngx_smtp_conn_t *conn)
     }
 
     return ngx_smtp_client_mail(&conn->client, &d->tx);
+}
+
+
+/* how many recipients a transaction may have: what is configured and known */
+
+static ngx_uint_t
+ngx_smtp_conn_rcpts(ngx_smtp_conn_t *conn)
+{
+    ngx_uint_t         max;
+    ngx_smtp_caps_t   *caps;
+    ngx_smtp_route_t  *route;
+
+    route = conn->route;
+    caps = &conn->client.caps;
+
+    max = route->conf->max_rcpts;
+
+    if ((caps->flags & NGX_SMTP_CAP_LIMITS) && caps->rcptmax) {
+        max = ngx_min(max, caps->rcptmax);
+    }
+
+    if (conn->delivery->limit) {
+        max = ngx_min(max, conn->delivery->limit);
+    }
+
+    if (route->limit
+        && ngx_smtp_relay_seconds() - route->limited < NGX_SMTP_RELAY_LIMITED)
+    {
+        max = ngx_min(max, route->limit);
+    }
+
+    return max;
 }
 
 

@@ -50,6 +50,9 @@
 #define NGX_SMTP_RELAY_PAUSE     5
 #define NGX_SMTP_RELAY_UNREADABLE  60
 
+/* a limit that a peer gave away as it left is kept so long, s */
+#define NGX_SMTP_RELAY_LIMITED   86400
+
 
 typedef struct ngx_smtp_route_s     ngx_smtp_route_t;
 typedef struct ngx_smtp_conn_s      ngx_smtp_conn_t;
@@ -102,6 +105,9 @@ struct ngx_smtp_route_s {
     ngx_uint_t                messages;   /* whose home it is */
     ngx_uint_t                expiring;   /* deliveries that only give up, or
                                              tell of a delay */
+    ngx_uint_t                limit;      /* of recipients, which a peer gave
+                                             away as it left; 0: none */
+    time_t                    limited;    /* when, by relay_seconds() */
     unsigned                  used:1;     /* see ngx_smtp_relay_via.c */
 };
 
@@ -148,6 +154,9 @@ struct ngx_smtp_delivery_s {
     ngx_uint_t                last;       /* .. up to before last */
     ngx_smtp_result_t        *results;    /* of this transaction */
     ngx_uint_t                nresults;
+    u_char                   *surplus;    /* by result: it was one recipient
+                                             too many */
+    ngx_uint_t                limit;      /* of recipients; 0: not known */
     ngx_smtp_result_t        *delayed;    /* by recipient, status 0: none; NULL
                                              while no delay is to be told */
     ngx_str_t                 delayed_by; /* who gave the last of them */
@@ -377,6 +386,12 @@ void ngx_smtp_delivery_log(ngx_smtp_delivery_t *d, time_t due,
 
 
 /* -- ngx_smtp_control_act.c ---------------------------------------------- */
+
+/*
+ * The transaction is over.  Recipients that were too many for it come with the
+ * next one, unless this one has delivered nothing; lost: it was cut off.
+ */
+void ngx_smtp_delivery_put_back(ngx_smtp_delivery_t *d, ngx_uint_t lost);
 
 /*
  * Carries out what is wanted of a message (NGX_SMTP_CONTROL_FLUSH ...);

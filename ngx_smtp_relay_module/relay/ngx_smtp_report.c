@@ -96,7 +96,9 @@ ngx_smtp_report_build(ngx_smtp_delivery_t *d)
 
     /* returned whole only to those who asked for it (RFC 3461 section 4.3) */
 
-    if (dsn.ret == NGX_SMTP_RET_UNSET || dsn.max_full == 0) {
+    if (dsn.ret == NGX_SMTP_RET_UNSET || dsn.max_full == 0
+        || d->report->headers)
+    {
         dsn.ret = NGX_SMTP_RET_HDRS;
     }
 
@@ -182,6 +184,7 @@ static ngx_uint_t
 ngx_smtp_report_whole(ngx_smtp_delivery_t *d)
 {
     return d->report->kind == NGX_SMTP_REPORT_FAILURE
+           && !d->report->headers
            && d->reader->envelope.ret == NGX_SMTP_RET_FULL
            && d->message->size <= d->home->conf->bounce_size;
 }

@@ -109,6 +109,8 @@ struct ngx_smtp_report_s {
     unsigned                postponed:1;    /* the relay's: its message was in
                                                an attempt when it was due */
     unsigned                busy:1;         /* the relay's: in an attempt */
+    unsigned                headers:1;      /* the relay's: with the whole
+                                               original it was too large */
 };
 
 
