@@ -20,6 +20,8 @@
 #define NGX_SMTP_SNAPSHOT_BLOCK  16384
 
 
+static ngx_int_t ngx_smtp_snapshot_queue(ngx_smtp_snapshot_t *snap,
+    ngx_str_t *queue, ngx_str_t *name);
 static void ngx_smtp_snapshot_due(ngx_smtp_snapshot_t *snap, time_t due);
 static ngx_int_t ngx_smtp_snapshot_report(ngx_smtp_snapshot_t *snap,
     ngx_smtp_report_t *r);
@@ -34,7 +36,7 @@ ngx_smtp_snapshot_init(ngx_smtp_snapshot_t *snap, ngx_uint_t messages,
 {
     ngx_smtp_snapshot_free(snap);
 
-    /* the array of names may move, the names do not */
+    /* the array of names may move; of the names see below */
 
     snap->room = messages;
     snap->summaries = ngx_smtp_pages_alloc(messages
@@ -82,12 +84,17 @@ ngx_smtp_snapshot_add(ngx_smtp_snapshot_t *snap, ngx_smtp_message_t *m,
     s->size = m->size;
     s->received = m->received;
     s->due_at = m->due_at;
-    s->queue = queues[m->queue];
     s->hold = m->hold;
     s->large = m->large;
     s->delay_told = m->delay_told;
     s->wish = m->wish;
     s->strikes = m->strikes;
+
+    if (ngx_smtp_snapshot_queue(snap, &s->queue, &queues[m->queue])
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
 
     if (!ngx_smtp_message_many(m)) {
         s->final_word = m->final.word;
@@ -129,6 +136,45 @@ ngx_smtp_snapshot_add(ngx_smtp_snapshot_t *snap, ngx_smtp_message_t *m,
     }
 
     snap->n++;
+
+    return NGX_OK;
+}
+
+
+/*
+ * The names of queues stay, those with a next hop may go when the message
+ * does (ngx_smtp_store_change.c): they are copied, but not for each neighbor.
+ */
+
+static ngx_int_t
+ngx_smtp_snapshot_queue(ngx_smtp_snapshot_t *snap, ngx_str_t *queue,
+    ngx_str_t *name)
+{
+    ngx_str_t  *last;
+
+    *queue = *name;
+
+    if (memchr(name->data, '\0', name->len) == NULL) {
+        return NGX_OK;
+    }
+
+    if (snap->n) {
+        last = &snap->summaries[snap->n - 1].queue;
+
+        if (last->len == name->len
+            && ngx_memcmp(last->data, name->data, name->len) == 0)
+        {
+            *queue = *last;
+            return NGX_OK;
+        }
+    }
+
+    queue->data = ngx_smtp_snapshot_alloc(snap, name->len);
+    if (queue->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(queue->data, name->data, name->len);
 
     return NGX_OK;
 }

@@ -9,9 +9,9 @@
  * is to become of it when its attempt is over; and the texts of last errors.
  *
  * A destination is a string that stands for a queue, or for a queue and a next
- * hop; messages have the index of theirs.  The table only grows: destinations
- * come from the configuration, from segments, and from operators, who are
- * bounded.
+ * hop; messages have the index of theirs.  Destinations come from the
+ * configuration, from segments, and from operators, who are bounded: when the
+ * table is full, a next hop that no message has any more makes room.
  */
 
 
@@ -19,6 +19,10 @@
 
 
 static ngx_int_t ngx_smtp_store_find(ngx_smtp_store_t *store,
+    ngx_str_t *destination);
+static ngx_int_t ngx_smtp_store_hop(ngx_smtp_store_t *store,
+    ngx_str_t *destination);
+static ngx_int_t ngx_smtp_store_reuse(ngx_smtp_store_t *store,
     ngx_str_t *destination);
 
 
@@ -146,28 +150,11 @@ ngx_smtp_store_move(ngx_smtp_message_t *m, ngx_str_t *queue, ngx_str_t *hop,
     destination.data = buf;
     destination.len = p - buf;
 
-    if (hop->len && store->nqueues >= NGX_SMTP_DESTINATIONS) {
+    i = hop->len ? ngx_smtp_store_hop(store, &destination)
+                 : ngx_smtp_store_queue(store, &destination);
 
-        /* it may be there already */
-
-        for (i = 0; i < (ngx_int_t) store->nqueues; i++) {
-            if (store->queues[i].len == destination.len
-                && ngx_memcmp(store->queues[i].data, buf, destination.len)
-                   == 0)
-            {
-                break;
-            }
-        }
-
-        if (i == (ngx_int_t) store->nqueues) {
-            return NGX_ERROR;
-        }
-
-    } else {
-        i = ngx_smtp_store_queue(store, &destination);
-        if (i == NGX_ERROR) {
-            return NGX_ERROR;
-        }
+    if (i == NGX_ERROR) {
+        return NGX_ERROR;
     }
 
     ngx_smtp_message_count(m, -1);
@@ -184,6 +171,69 @@ ngx_smtp_store_move(ngx_smtp_message_t *m, ngx_str_t *queue, ngx_str_t *hop,
     ngx_smtp_event_record(m->segment, &e);
 
     return NGX_OK;
+}
+
+
+/* The index of a destination with a next hop; NGX_ERROR: too many of them. */
+
+static ngx_int_t
+ngx_smtp_store_hop(ngx_smtp_store_t *store, ngx_str_t *destination)
+{
+    ngx_uint_t  i;
+
+    if (store->nqueues < NGX_SMTP_DESTINATIONS) {
+        return ngx_smtp_store_queue(store, destination);
+    }
+
+    for (i = 0; i < store->nqueues; i++) {
+        if (store->queues[i].len == destination->len
+            && ngx_memcmp(store->queues[i].data, destination->data,
+                          destination->len)
+               == 0)
+        {
+            return i;
+        }
+    }
+
+    return ngx_smtp_store_reuse(store, destination);
+}
+
+
+/*
+ * A snapshot has copies of such names, so that none is looked at by a thread
+ * when it goes (ngx_smtp_snapshot_add()).
+ */
+
+static ngx_int_t
+ngx_smtp_store_reuse(ngx_smtp_store_t *store, ngx_str_t *destination)
+{
+    u_char      *p;
+    ngx_str_t   *name;
+    ngx_uint_t   i;
+
+    for (i = store->conf->queues.nelts; i < store->nqueues; i++) {
+
+        name = &store->queues[i];
+
+        if (store->nlive[i] || memchr(name->data, '\0', name->len) == NULL) {
+            continue;
+        }
+
+        p = ngx_alloc(destination->len + 1, store->log);
+        if (p == NULL) {
+            return NGX_ERROR;
+        }
+
+        ngx_memcpy(p, destination->data, destination->len);
+        ngx_free(name->data);
+
+        name->data = p;
+        name->len = destination->len;
+
+        return i;
+    }
+
+    return NGX_ERROR;
 }
 
 

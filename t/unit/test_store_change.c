@@ -14,6 +14,8 @@
 
 #include "store_env.h"
 
+#include "ngx_smtp_store_internal.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -197,20 +199,44 @@ test_refused(void **state)
     assert_int_equal(ngx_smtp_store_move(env_find(w, 0), &out, &hop,
                                          TEST_NOW), NGX_OK);
 
-    /* their number is bounded; what is there goes on */
+    /* any number of them, one after the other */
 
     for (i = 0; i < NGX_SMTP_DESTINATIONS + 10; i++) {
         hop.data = text;
         hop.len = ngx_sprintf(text, "%ui:25", i) - text;
 
         assert_int_equal(ngx_smtp_store_move(env_find(w, 1), &out, &hop,
-                                             TEST_NOW),
-                         i < NGX_SMTP_DESTINATIONS - 2 ? NGX_OK : NGX_ERROR);
+                                             TEST_NOW), NGX_OK);
     }
 
-    hop = shim_str("7:25");
+    test_is(env_find(w, 1), "out", "4105:25", 0);
+    assert_int_equal(w->store->nqueues, NGX_SMTP_DESTINATIONS);
+
+    /* but no more than that at a time; what is there goes on */
+
+    for (i = 0; i < w->store->nqueues; i++) {
+        w->store->nlive[i]++;
+    }
+
+    hop = shim_str("new:25");
+    assert_int_equal(ngx_smtp_store_move(env_find(w, 1), &out, &hop,
+                                         TEST_NOW), NGX_ERROR);
+    test_is(env_find(w, 1), "out", "4105:25", 0);
+
+    hop = shim_str("77:25");
     assert_int_equal(ngx_smtp_store_move(env_find(w, 1), &out, &hop,
                                          TEST_NOW), NGX_OK);
+
+    for (i = 0; i < w->store->nqueues; i++) {
+        w->store->nlive[i]--;
+    }
+
+    /* what is written down of them is theirs */
+
+    w = test_again(w, queues, 3000);
+    test_is(env_find(w, 1), "out", "77:25", 0);
+    assert_int_equal(env_find(w, 0)->queue == env_find(w, 1)->queue, 0);
+
     assert_int_equal(ngx_smtp_store_move(env_find(w, 1), &out, &none,
                                          TEST_NOW), NGX_OK);
 
