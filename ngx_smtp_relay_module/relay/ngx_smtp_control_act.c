@@ -210,7 +210,8 @@ ngx_smtp_control_move(ngx_smtp_relay_t *relay, ngx_smtp_message_t *m,
         return NGX_SMTP_CONTROL_UNCHANGED;
     }
 
-    route = ngx_smtp_route_find(ngx_smtp_message_data(m), &queue, &hop);
+    route = ngx_smtp_route_find(ngx_smtp_message_data(m), &queue, &hop,
+                                NGX_SMTP_ROUTE_GIVEN);
 
     if (route == NULL) {
         return NGX_SMTP_CONTROL_REFUSED;

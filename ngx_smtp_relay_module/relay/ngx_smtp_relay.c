@@ -239,7 +239,7 @@ ngx_smtp_relay_message(void *data, ngx_smtp_message_t *m)
 
     } else {
         ngx_smtp_message_queue(m, &queue, &hop);
-        route = ngx_smtp_route_find(rs, &queue, &hop);
+        route = ngx_smtp_route_find(rs, &queue, &hop, NGX_SMTP_ROUTE_FOUND);
     }
 
     if (route == NULL) {

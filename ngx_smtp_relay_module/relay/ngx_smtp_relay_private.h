@@ -286,12 +286,19 @@ ngx_int_t ngx_smtp_route_done(ngx_smtp_message_t *m, time_t now);
 
 /*
  * The route of a queue, or to another next hop from it unless hop is empty.
- * NULL: no such queue in this store, a next hop that is not known, too many
- * of them, no memory.  Not from within a run of the relay.  A route to another
- * next hop lives until the next call, longer if a message joins it.
+ * NULL: no such queue in this store, a next hop that is not known, max of them
+ * are there already, no memory.  Not from within a run of the relay.  A route
+ * to another next hop lives until the next call, longer if a message joins it.
  */
 ngx_smtp_route_t *ngx_smtp_route_find(ngx_smtp_relay_store_t *rs,
-    ngx_str_t *queue, ngx_str_t *hop);
+    ngx_str_t *queue, ngx_str_t *hop, ngx_uint_t max);
+
+/*
+ * max: what operators may give to the mail of a worker; and with what it takes
+ * over, that others had: a message without a route would wait for ever
+ */
+#define NGX_SMTP_ROUTE_GIVEN     256
+#define NGX_SMTP_ROUTE_FOUND     NGX_SMTP_DESTINATIONS
 
 
 /* -- ngx_smtp_relay_conn.c ----------------------------------------------- */
@@ -375,6 +382,12 @@ void ngx_smtp_delivery_result(ngx_smtp_delivery_t *d, ngx_uint_t rcpt,
     ngx_smtp_verdict_t *v);
 
 /*
+ * The transaction is over.  Recipients that were too many for it come with the
+ * next one, unless this one has delivered nothing; lost: it was cut off.
+ */
+void ngx_smtp_delivery_put_back(ngx_smtp_delivery_t *d, ngx_uint_t lost);
+
+/*
  * Makes the results of a transaction last: they are decided, logged, recorded,
  * and reported if they ask for it.
  */
@@ -386,12 +399,6 @@ void ngx_smtp_delivery_log(ngx_smtp_delivery_t *d, time_t due,
 
 
 /* -- ngx_smtp_control_act.c ---------------------------------------------- */
-
-/*
- * The transaction is over.  Recipients that were too many for it come with the
- * next one, unless this one has delivered nothing; lost: it was cut off.
- */
-void ngx_smtp_delivery_put_back(ngx_smtp_delivery_t *d, ngx_uint_t lost);
 
 /*
  * Carries out what is wanted of a message (NGX_SMTP_CONTROL_FLUSH ...);

@@ -26,12 +26,11 @@
 #include "ngx_smtp_relay_private.h"
 
 
-#define NGX_SMTP_RELAY_VIA       256    /* routes */
 #define NGX_SMTP_RELAY_VIA_POOL  1024
 
 
 static ngx_smtp_route_t *ngx_smtp_route_via(ngx_smtp_relay_t *relay,
-    ngx_smtp_route_t *base, ngx_str_t *hop);
+    ngx_smtp_route_t *base, ngx_str_t *hop, ngx_uint_t max);
 static void ngx_smtp_route_sweep(ngx_smtp_relay_t *relay);
 static void ngx_smtp_route_free(ngx_smtp_route_t *route);
 static ngx_int_t ngx_smtp_route_next_hop(ngx_smtp_relay_t *relay,
@@ -42,7 +41,7 @@ static ngx_stream_upstream_srv_conf_t *ngx_smtp_route_upstream(
 
 ngx_smtp_route_t *
 ngx_smtp_route_find(ngx_smtp_relay_store_t *rs, ngx_str_t *queue,
-    ngx_str_t *hop)
+    ngx_str_t *hop, ngx_uint_t max)
 {
     ngx_uint_t         i;
     ngx_smtp_route_t  *route;
@@ -55,7 +54,7 @@ ngx_smtp_route_find(ngx_smtp_relay_store_t *rs, ngx_str_t *queue,
             && ngx_memcmp(route->conf->name.data, queue->data, queue->len)
                == 0)
         {
-            return hop->len ? ngx_smtp_route_via(rs->relay, route, hop)
+            return hop->len ? ngx_smtp_route_via(rs->relay, route, hop, max)
                             : route;
         }
     }
@@ -66,7 +65,7 @@ ngx_smtp_route_find(ngx_smtp_relay_store_t *rs, ngx_str_t *queue,
 
 static ngx_smtp_route_t *
 ngx_smtp_route_via(ngx_smtp_relay_t *relay, ngx_smtp_route_t *base,
-    ngx_str_t *hop)
+    ngx_str_t *hop, ngx_uint_t max)
 {
     ngx_pool_t        *pool;
     ngx_queue_t       *q;
@@ -87,11 +86,11 @@ ngx_smtp_route_via(ngx_smtp_relay_t *relay, ngx_smtp_route_t *base,
 
     }
 
-    if (relay->nvia == NGX_SMTP_RELAY_VIA) {
+    if (relay->nvia >= max) {
         ngx_smtp_route_sweep(relay);
     }
 
-    if (relay->nvia == NGX_SMTP_RELAY_VIA) {
+    if (relay->nvia >= max) {
         ngx_log_error(NGX_LOG_ERR, relay->log, 0,
                       "queued messages were given %ui different next hops, "
                       "which is as many as can be; wait until some of them "

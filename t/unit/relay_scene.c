@@ -265,7 +265,7 @@ ngx_smtp_message_data(ngx_smtp_message_t *m)
 
 ngx_smtp_route_t *
 ngx_smtp_route_find(ngx_smtp_relay_store_t *rs, ngx_str_t *queue,
-    ngx_str_t *hop)
+    ngx_str_t *hop, ngx_uint_t max)
 {
     return NULL;
 }
