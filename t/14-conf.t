@@ -153,9 +153,10 @@ refused('smtp_auth plain; smtp_accounts file=%%DIR%%/nothing;',
 refused('smtp_auth plain; smtp_accounts file=%%DIR%%/accounts;',
     qr/accounts:1/, 'accounts file with a bad line: file and line');
 refused('smtp_auth cram-md5;', qr/invalid value "cram-md5"/, 'mechanism');
-accepted('smtp_auth plain login; smtp_accounts file=%%DIR%%/good;',
-    'accounts file');
-accepted('smtp_auth plain; smtp_accounts redis=main;', 'accounts in redis',
+accepted('smtp_auth plain login; smtp_accounts file=%%DIR%%/good; '
+    . 'smtp_auth_plaintext on;', 'accounts file');
+accepted('smtp_auth plain; smtp_accounts redis=main; smtp_auth_plaintext on;',
+    'accounts in redis',
     "smtp_redis main { server 127.0.0.1:%%PORT_redis%%; timeout 1s; } $queue");
 refused('', qr/has no "?server|server/, 'redis without server',
     "smtp_redis main { timeout 1s; } $queue");
@@ -215,8 +216,8 @@ my $all = 'smtp_auth plain login; smtp_accounts file=accounts; '
 
 $t->write_file('accounts', "alice \$6\$NUnP5ZOcfnDWoWQz\$" . 'x' x 86 . "\n");
 
-accepted('smtp_auth off; smtp_trust off; smtp_domains off; smtp_xclient off;',
-    'off', $all);
+$t->accepted(conf('smtp_auth off; smtp_trust off; smtp_domains off; '
+    . 'smtp_xclient off;', $all), 'off', qr/\[warn\] .*refuses all mail/);
 refused("$_->[0] off; $_->[0] $_->[1];", qr/"$_->[0]" directive .*dupl.*:\d+/,
     "$_->[0]: off and not off"),
 refused("$_->[0] $_->[1]; $_->[0] off;", qr/"$_->[0]" directive .*dupl.*:\d+/,

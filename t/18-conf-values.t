@@ -139,8 +139,14 @@ $t->refused(conf('smtp_domains ' . 'x' x 256 . ';'),
 
 # a name that would break the lines it stands in
 
-$t->refused(conf("smtp_hostname $_;"), qr/smtp_hostname.*:\d+$/m,
-    "hostname $_") for '"a b"', '"a\r\nX: b"', 'a$remote_addr', "\xc3\xa4.de";
+for my $name ('"a b"', '"a\r\nX: b"', 'a$remote_addr', "\xc3\xa4.de") {
+    $t->refused(conf("smtp_hostname $name;"), qr/smtp_hostname.*:\d+$/ms,
+        "smtp_hostname $name");
+    $t->refused(conf('', 'smtp_queue out { spool %%DIR%%/spool; '
+        . "next_hop 127.0.0.1:1; hostname $name; }"),
+        qr/smtp_queue "out" needs a "hostname".*:\d+$/ms, "hostname $name");
+}
+
 $t->accepted(conf("smtp_hostname $_;"), "hostname $_")
     for 'mx.example.org', 'MX-1', '"[192.0.2.1]"';
 

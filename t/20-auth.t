@@ -391,13 +391,13 @@ bad('smtp_auth plain; smtp_accounts redis=nobody;', qr/smtp_redis/,
     'unknown redis');
 bad('smtp_auth plain; smtp_accounts what;', qr/smtp_accounts/,
     'unknown source');
-bad($use, qr/no stored password in .*bad-accounts:3/, 'no password',
+bad($use, qr/no stored password, .* in .*bad-accounts:3/, 'no password',
     "# x\n\nalice\n");
-bad($use, qr/no supported scheme or cost in .*bad-accounts:1/,
+bad($use, qr/no supported scheme or cost, .* in .*bad-accounts:1/,
     'password in the clear', "alice secret\n");
 bad($use, qr/duplicate account in .*bad-accounts:2/, 'duplicate',
     "a $hash{sha512}\nA $hash{sha512}\n");
-bad($use, qr/unknown option in .*bad-accounts:1/, 'unknown option',
+bad($use, qr/unknown option, .* in .*bad-accounts:1/, 'unknown option',
     "a $hash{sha512} quota=1\n");
 bad($use, qr/enabled is neither 0 nor 1 in .*bad-accounts:1/, 'bad option',
     "a $hash{sha512} enabled=off\n");

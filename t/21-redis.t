@@ -482,20 +482,20 @@ sub conf {
 conf('server 127.0.0.1;', undef, 'default port');
 conf('server 127.0.0.1:1; server [::1]:2; server unix:/x; database 3;'
     . ' username u; password p; timeout 1s;', undef, 'everything');
-conf('timeout 1s;', qr/no server in smtp_redis "main" in .*:\d+/,
+conf('timeout 1s;', qr/smtp_redis "main" has no "server", add .*:\d+$/m,
     'no server');
 conf('server 127.0.0.1:99999;', qr/invalid port/, 'bad port');
 conf('server no.such.host.invalid;', qr/host not found/, 'unknown host');
-conf('server 127.0.0.1; username u;', qr/username without a password/,
+conf('server 127.0.0.1; username u;', qr/"username" without a "password" in/,
     'username without password');
 conf('server 127.0.0.1; database -1;', qr/invalid/, 'negative database');
-conf('server 127.0.0.1; timeout 0;', qr/zero timeout/, 'no time');
+conf('server 127.0.0.1; timeout 0;', qr/"timeout 0", write/, 'no time');
 conf('server 127.0.0.1; tls_name x;', qr/without "tls on"/,
     'parameters of TLS without it');
 conf('server 127.0.0.1; tls on; tls_verify on;',
-    qr/without a trusted certificate/, 'nothing to verify with');
+    qr/without a "tls_trusted_certificate"/, 'nothing to verify with');
 conf("server 127.0.0.1; tls on; tls_trusted_certificate $other_cert;",
-    qr/set tls_name/, 'no name to verify');
+    qr/set "tls_name" in/, 'no name to verify');
 conf('server 127.0.0.1; tls on; tls_trusted_certificate /nonexistent;'
     . ' tls_name x;', qr/nonexistent/, 'no such certificate');
 conf('server 127.0.0.1; port 1;', qr/unknown directive/, 'unknown directive');

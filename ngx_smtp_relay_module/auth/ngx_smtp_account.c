@@ -162,7 +162,8 @@ ngx_smtp_account_parse_line(ngx_smtp_account_t *a, ngx_str_t *line,
     }
 
     if (!ngx_smtp_account_token(&p, last, 0, &token)) {
-        *reason = "no stored password";
+        *reason = "no stored password, it stands behind the login and a "
+                  "blank,";
         return NGX_DECLINED;
     }
 
@@ -217,7 +218,7 @@ ngx_smtp_account_option(ngx_smtp_account_t *a, ngx_str_t *token,
         }
 
     } else if (name.len != 7 || ngx_memcmp(name.data, "senders", 7) != 0) {
-        *reason = "unknown option";
+        *reason = "unknown option, there are \"enabled=\" and \"senders=\",";
         return NGX_DECLINED;
     }
 

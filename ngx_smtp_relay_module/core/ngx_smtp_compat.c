@@ -16,12 +16,34 @@
 #include "ngx_smtp_compat.h"
 
 
-#if (NGX_SMTP_COMPAT_LISTEN)
+/* what is asked of a listener */
+#define NGX_SMTP_COMPAT_PROXY  0
+#define NGX_SMTP_COMPAT_SSL    1
+
+
+static ngx_uint_t ngx_smtp_compat_listen(ngx_conf_t *cf, ngx_uint_t what);
+
 
 ngx_uint_t
 ngx_smtp_compat_proxy_protocol(ngx_conf_t *cf)
 {
-    ngx_uint_t                    i;
+    return ngx_smtp_compat_listen(cf, NGX_SMTP_COMPAT_PROXY);
+}
+
+
+ngx_uint_t
+ngx_smtp_compat_listen_ssl(ngx_conf_t *cf)
+{
+    return ngx_smtp_compat_listen(cf, NGX_SMTP_COMPAT_SSL);
+}
+
+
+#if (NGX_SMTP_COMPAT_LISTEN)
+
+static ngx_uint_t
+ngx_smtp_compat_listen(ngx_conf_t *cf, ngx_uint_t what)
+{
+    ngx_uint_t                    i, on;
     ngx_stream_listen_t          *ls;
     ngx_stream_conf_ctx_t        *ctx;
     ngx_stream_core_main_conf_t  *cmcf;
@@ -33,7 +55,9 @@ ngx_smtp_compat_proxy_protocol(ngx_conf_t *cf)
 
     for (i = 0; i < cmcf->listen.nelts; i++) {
 
-        if (ls[i].proxy_protocol && ls[i].ctx->srv_conf == ctx->srv_conf) {
+        on = (what == NGX_SMTP_COMPAT_SSL) ? ls[i].ssl : ls[i].proxy_protocol;
+
+        if (on && ls[i].ctx->srv_conf == ctx->srv_conf) {
             return 1;
         }
     }
@@ -43,10 +67,10 @@ ngx_smtp_compat_proxy_protocol(ngx_conf_t *cf)
 
 #else
 
-ngx_uint_t
-ngx_smtp_compat_proxy_protocol(ngx_conf_t *cf)
+static ngx_uint_t
+ngx_smtp_compat_listen(ngx_conf_t *cf, ngx_uint_t what)
 {
-    ngx_uint_t                     i, j, k;
+    ngx_uint_t                     i, j, k, on;
     ngx_stream_conf_ctx_t         *ctx;
     ngx_stream_conf_port_t        *port;
     ngx_stream_conf_addr_t        *addr;
@@ -67,7 +91,9 @@ ngx_smtp_compat_proxy_protocol(ngx_conf_t *cf)
 
         for (j = 0; j < port[i].addrs.nelts; j++) {
 
-            if (!addr[j].opt.proxy_protocol) {
+            on = (what == NGX_SMTP_COMPAT_SSL) ? addr[j].opt.ssl
+                                               : addr[j].opt.proxy_protocol;
+            if (!on) {
                 continue;
             }
 

@@ -73,5 +73,8 @@
  */
 ngx_uint_t ngx_smtp_compat_proxy_protocol(ngx_conf_t *cf);
 
+/* Likewise, whether one has "ssl". */
+ngx_uint_t ngx_smtp_compat_listen_ssl(ngx_conf_t *cf);
+
 
 #endif /* _NGX_SMTP_COMPAT_H_INCLUDED_ */

@@ -41,10 +41,8 @@ typedef struct {
     ngx_msec_t                    auth_cache;
     ngx_flag_t                    drain;
 
-    ngx_str_t                     commit_name;
-    ngx_str_t                     auth_name;
-    ngx_thread_pool_t            *commit_pool;
-    ngx_thread_pool_t            *auth_pool;
+    ngx_thread_pool_t            *commit_pool;    /* of smtp_thread_pool, */
+    ngx_thread_pool_t            *auth_pool;      /* or the default one */
 
     ngx_stream_conf_ctx_t        *ctx;        /* of stream{} */
     ngx_smtp_relay_conf_t         relay;
@@ -109,10 +107,27 @@ char *ngx_smtp_conf_pass_bind(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_smtp_conf_log(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
 /*
- * Carries out one directive of a block of ours (smtp_queue, smtp_redis) by the
- * table of its directives; for cf->handler.
+ * Setters of nginx (ngx_conf_set_..._slot), with the same cmd->offset and
+ * cmd->post, that tell what to write instead of a wrong value.  timeout: an
+ * msec that must not be 0.
  */
-char *ngx_smtp_conf_block(ngx_conf_t *cf, ngx_command_t *commands, void *conf);
+char *ngx_smtp_conf_set_num(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_smtp_conf_set_size(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_smtp_conf_set_off(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_smtp_conf_set_sec(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_smtp_conf_set_msec(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_smtp_conf_set_timeout(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_smtp_conf_set_enum(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_smtp_conf_set_bitmask(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+/*
+ * Carries out one directive of a block of ours (name is smtp_queue or
+ * smtp_redis) by the table of its directives; for cf->handler.
+ */
+char *ngx_smtp_conf_block(ngx_conf_t *cf, const char *name,
+    ngx_command_t *commands, void *conf);
 
 /* merge and check of a server{} block; NGX_CONF_OK, or logged */
 void *ngx_smtp_conf_create_server(ngx_conf_t *cf);

@@ -16,6 +16,7 @@
 #include <ngx_stream.h>
 
 #include "ngx_smtp_address.h"
+#include "ngx_smtp_command.h"
 #include "ngx_smtp_conf_queue.h"
 #include "ngx_smtp_compat.h"
 
@@ -43,6 +44,8 @@ static void ngx_smtp_queue_unset(ngx_smtp_queue_block_t *b);
 static char *ngx_smtp_queue_defaults(ngx_conf_t *cf,
     ngx_smtp_queue_block_t *b);
 static void ngx_smtp_queue_doubt(ngx_conf_t *cf, ngx_smtp_queue_block_t *b);
+static char *ngx_smtp_queue_hostname(ngx_conf_t *cf,
+    ngx_smtp_queue_block_t *b);
 static char *ngx_smtp_queue_tls(ngx_conf_t *cf, ngx_smtp_queue_conf_t *q);
 
 
@@ -70,7 +73,7 @@ static ngx_command_t  ngx_smtp_queue_commands[] = {
 
     { ngx_string("spool_segment_size"),
       NGX_CONF_TAKE1,
-      ngx_conf_set_size_slot,
+      ngx_smtp_conf_set_size,
       0,
       offsetof(ngx_smtp_queue_block_t, segment_size),
       NULL },
@@ -84,7 +87,7 @@ static ngx_command_t  ngx_smtp_queue_commands[] = {
 
     { ngx_string("spool_memory"),
       NGX_CONF_TAKE1,
-      ngx_conf_set_size_slot,
+      ngx_smtp_conf_set_size,
       0,
       offsetof(ngx_smtp_queue_block_t, memory),
       NULL },
@@ -112,7 +115,7 @@ static ngx_command_t  ngx_smtp_queue_commands[] = {
 
     { ngx_string("tls"),
       NGX_CONF_TAKE1,
-      ngx_conf_set_enum_slot,
+      ngx_smtp_conf_set_enum,
       0,
       offsetof(ngx_smtp_queue_conf_t, tls),
       ngx_smtp_queue_tls_values },
@@ -133,14 +136,14 @@ static ngx_command_t  ngx_smtp_queue_commands[] = {
 
     { ngx_string("expire"),
       NGX_CONF_TAKE1,
-      ngx_conf_set_sec_slot,
+      ngx_smtp_conf_set_sec,
       0,
       offsetof(ngx_smtp_queue_conf_t, expire),
       NULL },
 
     { ngx_string("delay_warning"),
       NGX_CONF_TAKE1,
-      ngx_conf_set_sec_slot,
+      ngx_smtp_conf_set_sec,
       0,
       offsetof(ngx_smtp_queue_conf_t, delay_warning),
       NULL },
@@ -161,77 +164,77 @@ static ngx_command_t  ngx_smtp_queue_commands[] = {
 
     { ngx_string("bounce_size"),
       NGX_CONF_TAKE1,
-      ngx_conf_set_off_slot,
+      ngx_smtp_conf_set_off,
       0,
       offsetof(ngx_smtp_queue_conf_t, bounce_size),
       NULL },
 
     { ngx_string("connect_timeout"),
       NGX_CONF_TAKE1,
-      ngx_conf_set_msec_slot,
+      ngx_smtp_conf_set_timeout,
       0,
       offsetof(ngx_smtp_queue_conf_t, connect_timeout),
       NULL },
 
     { ngx_string("command_timeout"),
       NGX_CONF_TAKE1,
-      ngx_conf_set_msec_slot,
+      ngx_smtp_conf_set_timeout,
       0,
       offsetof(ngx_smtp_queue_conf_t, command_timeout),
       NULL },
 
     { ngx_string("send_timeout"),
       NGX_CONF_TAKE1,
-      ngx_conf_set_msec_slot,
+      ngx_smtp_conf_set_timeout,
       0,
       offsetof(ngx_smtp_queue_conf_t, send_timeout),
       NULL },
 
     { ngx_string("data_timeout"),
       NGX_CONF_TAKE1,
-      ngx_conf_set_msec_slot,
+      ngx_smtp_conf_set_timeout,
       0,
       offsetof(ngx_smtp_queue_conf_t, data_timeout),
       NULL },
 
     { ngx_string("idle_timeout"),
       NGX_CONF_TAKE1,
-      ngx_conf_set_msec_slot,
+      ngx_smtp_conf_set_msec,
       0,
       offsetof(ngx_smtp_queue_conf_t, idle_timeout),
       NULL },
 
     { ngx_string("max_connections"),
       NGX_CONF_TAKE1,
-      ngx_conf_set_num_slot,
+      ngx_smtp_conf_set_num,
       0,
       offsetof(ngx_smtp_queue_conf_t, max_connections),
       &ngx_smtp_queue_count_bounds },
 
     { ngx_string("max_connection_messages"),
       NGX_CONF_TAKE1,
-      ngx_conf_set_num_slot,
+      ngx_smtp_conf_set_num,
       0,
       offsetof(ngx_smtp_queue_conf_t, connection_messages),
       &ngx_smtp_queue_count_bounds },
 
     { ngx_string("max_messages"),
       NGX_CONF_TAKE1,
-      ngx_conf_set_num_slot,
+      ngx_smtp_conf_set_num,
       0,
       offsetof(ngx_smtp_queue_conf_t, max_messages),
       NULL },
 
     { ngx_string("max_size"),
       NGX_CONF_TAKE1,
-      ngx_conf_set_off_slot,
+      ngx_smtp_conf_set_off,
       0,
       offsetof(ngx_smtp_queue_conf_t, max_size),
       NULL },
 
     { ngx_string("max_recipients"),
       NGX_CONF_TAKE1,
-      ngx_conf_set_num_slot,
+      ngx_smtp_conf_set_num,
       0,
       offsetof(ngx_smtp_queue_conf_t, max_rcpts),
       &ngx_smtp_queue_count_bounds },
@@ -297,7 +300,8 @@ ngx_smtp_conf_queue(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 static char *
 ngx_smtp_queue_handler(ngx_conf_t *cf, ngx_command_t *dummy, void *conf)
 {
-    return ngx_smtp_conf_block(cf, ngx_smtp_queue_commands, conf);
+    return ngx_smtp_conf_block(cf, "smtp_queue", ngx_smtp_queue_commands,
+                               conf);
 }
 
 
@@ -458,7 +462,8 @@ ngx_smtp_queue_postmaster(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         != NGX_OK)
     {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid address \"%V\"", &value[1]);
+                           "invalid address \"%V\", must be one such as "
+                           "\"postmaster@example.com\"", &value[1]);
         return NGX_CONF_ERROR;
     }
 
@@ -597,7 +602,10 @@ ngx_smtp_queue_min_free(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     b->min_free = ngx_parse_offset(&value[1]);
 
     if (b->min_free == NGX_ERROR) {
-        return "invalid value";
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid value \"%V\" of \"%V\", must be a size "
+                           "such as \"1g\"", &value[1], &value[0]);
+        return NGX_CONF_ERROR;
     }
 
     if (cf->args->nelts == 2) {
@@ -651,7 +659,8 @@ ngx_smtp_queue_bind(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     if (rc == NGX_DECLINED) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid address \"%V\"", &value[1]);
+                           "invalid address \"%V\", must be one of this "
+                           "machine's such as \"192.0.2.1\"", &value[1]);
         return NGX_CONF_ERROR;
     }
 
@@ -704,7 +713,8 @@ ngx_smtp_conf_init_queues(ngx_conf_t *cf, ngx_smtp_main_conf_t *smcf)
             }
         }
 
-        if (ngx_smtp_conf_queue_store(cf, smcf, b) != NGX_CONF_OK
+        if (ngx_smtp_queue_hostname(cf, b) != NGX_CONF_OK
+            || ngx_smtp_conf_queue_store(cf, smcf, b) != NGX_CONF_OK
             || ngx_smtp_queue_tls(cf, q[i]) != NGX_CONF_OK)
         {
             return NGX_CONF_ERROR;
@@ -715,18 +725,36 @@ ngx_smtp_conf_init_queues(ngx_conf_t *cf, ngx_smtp_main_conf_t *smcf)
 }
 
 
+/* it stands in EHLO, and in the fields of reports */
+
 static char *
-ngx_smtp_queue_tls(ngx_conf_t *cf, ngx_smtp_queue_conf_t *q)
+ngx_smtp_queue_hostname(ngx_conf_t *cf, ngx_smtp_queue_block_t *b)
 {
-    ngx_pool_cleanup_t   *cln;
+    ngx_str_t            *name;
     ngx_smtp_srv_conf_t  *conf;
 
     conf = ngx_stream_conf_get_module_srv_conf(cf, ngx_smtp_relay_module);
+    name = &b->queue.hostname;
 
-    if (q->hostname.len == 0) {
-        q->hostname = conf->hostname.len ? conf->hostname
-                                         : cf->cycle->hostname;
+    if (name->len == 0) {
+        *name = conf->hostname.len ? conf->hostname : cf->cycle->hostname;
     }
+
+    if (ngx_smtp_helo_check(name) == NGX_OK) {
+        return NGX_CONF_OK;
+    }
+
+    return ngx_smtp_queue_error(cf, b, "needs a \"hostname\", by default "
+                                "\"smtp_hostname\" of stream{} or the name of "
+                                "this machine, such as \"mail.example.com\", "
+                                "and has", name);
+}
+
+
+static char *
+ngx_smtp_queue_tls(ngx_conf_t *cf, ngx_smtp_queue_conf_t *q)
+{
+    ngx_pool_cleanup_t  *cln;
 
     if (q->tls == NGX_SMTP_RELAY_TLS_OFF) {
         return NGX_CONF_OK;

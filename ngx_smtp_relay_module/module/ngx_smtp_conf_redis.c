@@ -49,7 +49,7 @@ static ngx_command_t  ngx_smtp_redis_commands[] = {
 
     { ngx_string("database"),
       NGX_CONF_TAKE1,
-      ngx_conf_set_num_slot,
+      ngx_smtp_conf_set_num,
       0,
       offsetof(ngx_smtp_redis_conf_t, database),
       NULL },
@@ -63,7 +63,7 @@ static ngx_command_t  ngx_smtp_redis_commands[] = {
 
     { ngx_string("timeout"),
       NGX_CONF_TAKE1,
-      ngx_conf_set_msec_slot,
+      ngx_smtp_conf_set_msec,
       0,
       offsetof(ngx_smtp_redis_conf_t, timeout),
       NULL },
@@ -148,7 +148,8 @@ ngx_smtp_conf_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 static char *
 ngx_smtp_redis_handler(ngx_conf_t *cf, ngx_command_t *dummy, void *conf)
 {
-    return ngx_smtp_conf_block(cf, ngx_smtp_redis_commands, conf);
+    return ngx_smtp_conf_block(cf, "smtp_redis", ngx_smtp_redis_commands,
+                               conf);
 }
 
 

@@ -37,8 +37,10 @@
 #define NGX_SMTP_DOMAINS_BUCKET     512
 
 
+static void ngx_smtp_conf_doubt(ngx_conf_t *cf, ngx_smtp_srv_conf_t *conf);
 static char *ngx_smtp_conf_init_sink(ngx_conf_t *cf,
     ngx_smtp_server_conf_t *conf);
+static ngx_int_t ngx_smtp_conf_domain_check(ngx_str_t *name);
 static char *ngx_smtp_conf_init_domains(ngx_conf_t *cf,
     ngx_smtp_server_conf_t *conf);
 static char *ngx_smtp_conf_init_login(ngx_conf_t *cf,
@@ -164,8 +166,12 @@ ngx_smtp_conf_merge_server(ngx_conf_t *cf, void *parent, void *child)
     /* it stands in replies, in Received, in EHLO of a report's delivery */
 
     if (ngx_smtp_helo_check(&s->hostname) != NGX_OK) {
-        return ngx_smtp_conf_error(cf, s, "\"smtp_hostname\", or else the "
-                                   "name of this machine, is no domain name");
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"smtp_hostname\", by default the name of this "
+                      "machine, must be a domain name such as "
+                      "\"mail.example.com\", and is \"%V\" in %s:%ui",
+                      &s->hostname, s->file, s->line);
+        return NGX_CONF_ERROR;
     }
 
     if (ngx_smtp_conf_check_networks(cf, s) != NGX_CONF_OK
@@ -175,7 +181,41 @@ ngx_smtp_conf_merge_server(ngx_conf_t *cf, void *parent, void *child)
         return NGX_CONF_ERROR;
     }
 
+    ngx_smtp_conf_doubt(cf, s);
+
     return ngx_smtp_conf_init_sink(cf, conf);
+}
+
+
+/* What works as it is said, but hardly as it is meant. */
+
+static void
+ngx_smtp_conf_doubt(ngx_conf_t *cf, ngx_smtp_srv_conf_t *conf)
+{
+    if (conf->auth && !conf->auth_plaintext
+        && conf->starttls == NGX_SMTP_STARTTLS_OFF
+        && !ngx_smtp_compat_listen_ssl(cf))
+    {
+        ngx_log_error(NGX_LOG_WARN, cf->log, 0,
+                      "nobody can log in: \"smtp_auth\" is offered under TLS "
+                      "only, and this server{} has none; add "
+                      "\"smtp_starttls required\" or \"listen ... ssl\", or "
+                      "say \"smtp_auth off\", in %s:%ui",
+                      conf->file, conf->line);
+    }
+
+    if (conf->auth == 0 && conf->trust_values == NULL
+        && (conf->trust == NULL || conf->trust->nelts == 0)
+        && (conf->xclient == NULL || conf->xclient->nelts == 0)
+        && conf->domains == NULL && conf->domains_values == NULL)
+    {
+        ngx_log_error(NGX_LOG_WARN, cf->log, 0,
+                      "this server{} refuses all mail, as nobody may relay "
+                      "here: say who may log in by \"smtp_auth\", which "
+                      "networks are trusted by \"smtp_trust\", or which "
+                      "domains are ours by \"smtp_domains\", in %s:%ui",
+                      conf->file, conf->line);
+    }
 }
 
 
@@ -197,8 +237,11 @@ ngx_smtp_conf_init_sink(ngx_conf_t *cf, ngx_smtp_server_conf_t *conf)
         queue = ngx_smtp_conf_find_queue(smcf, &conf->enqueue);
 
         if (queue == NULL) {
-            return ngx_smtp_conf_error(cf, s, "\"smtp_enqueue\" names a queue "
-                                       "that no \"smtp_queue\" defines");
+            ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                          "\"smtp_enqueue %V\" names a queue that no "
+                          "\"smtp_queue\" defines in %s:%ui",
+                          &conf->enqueue, s->file, s->line);
+            return NGX_CONF_ERROR;
         }
     }
 
@@ -376,9 +419,7 @@ ngx_smtp_conf_domains(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
         rc = NGX_DECLINED;
 
-        if (name.len && name.len <= NGX_SMTP_DOMAIN_MAX
-            && ngx_strcmp(name.data, "off") != 0)
-        {
+        if (ngx_smtp_conf_domain_check(&name) == NGX_OK) {
             rc = ngx_hash_add_key(sscf->domains_keys, &name, sscf,
                                   NGX_HASH_WILDCARD_KEY);
         }
@@ -389,7 +430,11 @@ ngx_smtp_conf_domains(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
         if (rc == NGX_DECLINED) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "invalid domain \"%V\"", &value[i]);
+                               "invalid domain \"%V\", must be "
+                               "\"example.com\", \".example.com\", "
+                               "\"*.example.com\" (there is no other "
+                               "wildcard), or a variable, which may be a map "
+                               "of addresses", &value[i]);
             return NGX_CONF_ERROR;
         }
 
@@ -400,6 +445,36 @@ ngx_smtp_conf_domains(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     return NGX_CONF_OK;
+}
+
+
+/* an address, a list with commas or a network would match nothing, ever */
+
+static ngx_int_t
+ngx_smtp_conf_domain_check(ngx_str_t *name)
+{
+    ngx_str_t  domain;
+
+    domain = *name;
+
+    if (ngx_strcmp(domain.data, "off") == 0) {
+        return NGX_DECLINED;
+    }
+
+    if (domain.len > 1 && domain.data[0] == '[') {
+        return ngx_smtp_literal_check(&domain);
+    }
+
+    if (domain.len > 2 && domain.data[0] == '*' && domain.data[1] == '.') {
+        domain.data += 2;
+        domain.len -= 2;
+
+    } else if (domain.len > 1 && domain.data[0] == '.') {
+        domain.data++;
+        domain.len--;
+    }
+
+    return ngx_smtp_domain_check(&domain, NGX_SMTP_PATH_UTF8);
 }
 
 
@@ -421,7 +496,7 @@ ngx_smtp_conf_auth(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     if (!ngx_smtp_conf_off(cf)) {
-        return ngx_conf_set_bitmask_slot(cf, cmd, conf);
+        return ngx_smtp_conf_set_bitmask(cf, cmd, conf);
     }
 
     if (*auth) {
@@ -540,11 +615,6 @@ ngx_smtp_conf_init_domains(ngx_conf_t *cf, ngx_smtp_server_conf_t *conf)
         conf->server.domains->wc_head = (ngx_hash_wildcard_t *) hash.hash;
     }
 
-    if (keys->dns_wc_tail.nelts) {
-        return ngx_smtp_conf_error(cf, &conf->server, "\"smtp_domains\" takes "
-                                   "no wildcard at the end of a name");
-    }
-
     return NGX_CONF_OK;
 }
 
@@ -591,9 +661,11 @@ ngx_smtp_conf_init_login(ngx_conf_t *cf, ngx_smtp_server_conf_t *conf)
         redis = ngx_smtp_conf_find_redis(smcf, &name);
 
         if (redis == NULL) {
-            return ngx_smtp_conf_error(cf, s, "\"smtp_accounts redis=\" names "
-                                       "a Redis that no \"smtp_redis\" "
-                                       "defines");
+            ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                          "\"smtp_accounts %V\" names a Redis that no "
+                          "\"smtp_redis\" defines in %s:%ui",
+                          &conf->accounts, s->file, s->line);
+            return NGX_CONF_ERROR;
         }
 
         accounts = ngx_smtp_accounts_redis(cf, &smcf->accounts, redis);
@@ -605,8 +677,11 @@ ngx_smtp_conf_init_login(ngx_conf_t *cf, ngx_smtp_server_conf_t *conf)
         accounts = ngx_smtp_accounts_file_load(cf, &smcf->accounts, &name);
 
     } else {
-        return ngx_smtp_conf_error(cf, s, "\"smtp_accounts\" must be "
-                                   "\"redis=NAME\" or \"file=PATH\"");
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "invalid value \"%V\" of \"smtp_accounts\", must be "
+                      "\"redis=NAME\" or \"file=PATH\" in %s:%ui",
+                      &conf->accounts, s->file, s->line);
+        return NGX_CONF_ERROR;
     }
 
     if (accounts == NULL) {

@@ -99,6 +99,13 @@ static ngx_conf_num_bounds_t  ngx_smtp_recipients_bounds = {
 };
 
 
+/* with 0 no session would come to its first message */
+
+static ngx_conf_num_bounds_t  ngx_smtp_idle_commands_bounds = {
+    ngx_conf_check_num_bounds, 1, -1
+};
+
+
 static ngx_command_t  ngx_smtp_relay_commands[] = {
 
     { ngx_string("smtp_queue"),
@@ -131,7 +138,7 @@ static ngx_command_t  ngx_smtp_relay_commands[] = {
 
     { ngx_string("smtp_auth_cache"),
       NGX_STREAM_MAIN_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_msec_slot,
+      ngx_smtp_conf_set_msec,
       NGX_STREAM_MAIN_CONF_OFFSET,
       offsetof(ngx_smtp_main_conf_t, auth_cache),
       NULL },
@@ -152,7 +159,7 @@ static ngx_command_t  ngx_smtp_relay_commands[] = {
 
     { ngx_string("smtp_starttls"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_enum_slot,
+      ngx_smtp_conf_set_enum,
       NGX_STREAM_SRV_CONF_OFFSET,
       offsetof(ngx_smtp_srv_conf_t, starttls),
       ngx_smtp_starttls_values },
@@ -215,28 +222,28 @@ static ngx_command_t  ngx_smtp_relay_commands[] = {
 
     { ngx_string("smtp_pass_next_upstream"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_1MORE,
-      ngx_conf_set_bitmask_slot,
+      ngx_smtp_conf_set_bitmask,
       NGX_STREAM_SRV_CONF_OFFSET,
       offsetof(ngx_smtp_server_conf_t, pass.next),
       &ngx_smtp_pass_next_values },
 
     { ngx_string("smtp_pass_next_upstream_tries"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_num_slot,
+      ngx_smtp_conf_set_num,
       NGX_STREAM_SRV_CONF_OFFSET,
       offsetof(ngx_smtp_server_conf_t, pass.next_tries),
       NULL },
 
     { ngx_string("smtp_pass_next_upstream_timeout"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_msec_slot,
+      ngx_smtp_conf_set_msec,
       NGX_STREAM_SRV_CONF_OFFSET,
       offsetof(ngx_smtp_server_conf_t, pass.next_timeout),
       NULL },
 
     { ngx_string("smtp_pass_buffer_size"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_size_slot,
+      ngx_smtp_conf_set_size,
       NGX_STREAM_SRV_CONF_OFFSET,
       offsetof(ngx_smtp_server_conf_t, pass.buffer_size),
       NULL },
@@ -250,7 +257,7 @@ static ngx_command_t  ngx_smtp_relay_commands[] = {
 
     { ngx_string("smtp_pass_extensions"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_1MORE,
-      ngx_conf_set_bitmask_slot,
+      ngx_smtp_conf_set_bitmask,
       NGX_STREAM_SRV_CONF_OFFSET,
       offsetof(ngx_smtp_server_conf_t, pass.extensions),
       &ngx_smtp_pass_extensions_values },
@@ -271,63 +278,63 @@ static ngx_command_t  ngx_smtp_relay_commands[] = {
 
     { ngx_string("smtp_pass_connect_timeout"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_msec_slot,
+      ngx_smtp_conf_set_timeout,
       NGX_STREAM_SRV_CONF_OFFSET,
       offsetof(ngx_smtp_server_conf_t, pass.connect_timeout),
       NULL },
 
     { ngx_string("smtp_pass_timeout"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_msec_slot,
+      ngx_smtp_conf_set_timeout,
       NGX_STREAM_SRV_CONF_OFFSET,
       offsetof(ngx_smtp_server_conf_t, pass.timeout),
       NULL },
 
     { ngx_string("smtp_pass_send_timeout"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_msec_slot,
+      ngx_smtp_conf_set_timeout,
       NGX_STREAM_SRV_CONF_OFFSET,
       offsetof(ngx_smtp_server_conf_t, pass.send_timeout),
       NULL },
 
     { ngx_string("smtp_pass_data_timeout"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_msec_slot,
+      ngx_smtp_conf_set_timeout,
       NGX_STREAM_SRV_CONF_OFFSET,
       offsetof(ngx_smtp_server_conf_t, pass.data_timeout),
       NULL },
 
     { ngx_string("smtp_pass_keepalive"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_num_slot,
+      ngx_smtp_conf_set_num,
       NGX_STREAM_SRV_CONF_OFFSET,
       offsetof(ngx_smtp_server_conf_t, pass.keepalive),
       NULL },
 
     { ngx_string("smtp_pass_keepalive_timeout"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_msec_slot,
+      ngx_smtp_conf_set_msec,
       NGX_STREAM_SRV_CONF_OFFSET,
       offsetof(ngx_smtp_server_conf_t, pass.keepalive_timeout),
       NULL },
 
     { ngx_string("smtp_pass_keepalive_time"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_msec_slot,
+      ngx_smtp_conf_set_msec,
       NGX_STREAM_SRV_CONF_OFFSET,
       offsetof(ngx_smtp_server_conf_t, pass.keepalive_time),
       NULL },
 
     { ngx_string("smtp_pass_keepalive_messages"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_num_slot,
+      ngx_smtp_conf_set_num,
       NGX_STREAM_SRV_CONF_OFFSET,
       offsetof(ngx_smtp_server_conf_t, pass.keepalive_messages),
       &ngx_smtp_recipients_bounds },
 
     { ngx_string("smtp_pass_ssl"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_enum_slot,
+      ngx_smtp_conf_set_enum,
       NGX_STREAM_SRV_CONF_OFFSET,
       offsetof(ngx_smtp_server_conf_t, pass.tls),
       &ngx_smtp_pass_ssl_values },
@@ -341,7 +348,7 @@ static ngx_command_t  ngx_smtp_relay_commands[] = {
 
     { ngx_string("smtp_pass_ssl_protocols"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_1MORE,
-      ngx_conf_set_bitmask_slot,
+      ngx_smtp_conf_set_bitmask,
       NGX_STREAM_SRV_CONF_OFFSET,
       offsetof(ngx_smtp_server_conf_t, ssl.protocols),
       &ngx_smtp_pass_ssl_protocols },
@@ -376,7 +383,7 @@ static ngx_command_t  ngx_smtp_relay_commands[] = {
 
     { ngx_string("smtp_pass_ssl_verify_depth"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_num_slot,
+      ngx_smtp_conf_set_num,
       NGX_STREAM_SRV_CONF_OFFSET,
       offsetof(ngx_smtp_server_conf_t, ssl.verify_depth),
       NULL },
@@ -432,7 +439,7 @@ static ngx_command_t  ngx_smtp_relay_commands[] = {
 
     { ngx_string("smtp_pass_proxy_protocol"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_enum_slot,
+      ngx_smtp_conf_set_enum,
       NGX_STREAM_SRV_CONF_OFFSET,
       offsetof(ngx_smtp_server_conf_t, pass.proxy_protocol),
       &ngx_smtp_pass_proxy_protocol_values },
@@ -460,21 +467,21 @@ static ngx_command_t  ngx_smtp_relay_commands[] = {
 
     { ngx_string("smtp_bare_newline"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_enum_slot,
+      ngx_smtp_conf_set_enum,
       NGX_STREAM_SRV_CONF_OFFSET,
       offsetof(ngx_smtp_srv_conf_t, bare_newline),
       ngx_smtp_bare_newline_values },
 
     { ngx_string("smtp_max_message_size"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_off_slot,
+      ngx_smtp_conf_set_off,
       NGX_STREAM_SRV_CONF_OFFSET,
       offsetof(ngx_smtp_srv_conf_t, max_message_size),
       NULL },
 
     { ngx_string("smtp_max_recipients"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_num_slot,
+      ngx_smtp_conf_set_num,
       NGX_STREAM_SRV_CONF_OFFSET,
       offsetof(ngx_smtp_srv_conf_t, max_recipients),
       &ngx_smtp_recipients_bounds },
@@ -488,49 +495,49 @@ static ngx_command_t  ngx_smtp_relay_commands[] = {
 
     { ngx_string("smtp_max_errors"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_num_slot,
+      ngx_smtp_conf_set_num,
       NGX_STREAM_SRV_CONF_OFFSET,
       offsetof(ngx_smtp_srv_conf_t, max_errors),
       NULL },
 
     { ngx_string("smtp_max_idle_commands"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_num_slot,
+      ngx_smtp_conf_set_num,
       NGX_STREAM_SRV_CONF_OFFSET,
       offsetof(ngx_smtp_srv_conf_t, max_idle_commands),
-      NULL },
+      &ngx_smtp_idle_commands_bounds },
 
     { ngx_string("smtp_max_hops"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_num_slot,
+      ngx_smtp_conf_set_num,
       NGX_STREAM_SRV_CONF_OFFSET,
       offsetof(ngx_smtp_srv_conf_t, max_hops),
       NULL },
 
     { ngx_string("smtp_client_timeout"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_msec_slot,
+      ngx_smtp_conf_set_timeout,
       NGX_STREAM_SRV_CONF_OFFSET,
       offsetof(ngx_smtp_srv_conf_t, client_timeout),
       NULL },
 
     { ngx_string("smtp_data_timeout"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_msec_slot,
+      ngx_smtp_conf_set_timeout,
       NGX_STREAM_SRV_CONF_OFFSET,
       offsetof(ngx_smtp_srv_conf_t, data_timeout),
       NULL },
 
     { ngx_string("smtp_send_timeout"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_msec_slot,
+      ngx_smtp_conf_set_timeout,
       NGX_STREAM_SRV_CONF_OFFSET,
       offsetof(ngx_smtp_srv_conf_t, send_timeout),
       NULL },
 
     { ngx_string("smtp_min_data_rate"),
       NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_size_slot,
+      ngx_smtp_conf_set_size,
       NGX_STREAM_SRV_CONF_OFFSET,
       offsetof(ngx_smtp_srv_conf_t, min_data_rate),
       NULL },
@@ -645,10 +652,13 @@ ngx_smtp_relay_init_main_conf(ngx_conf_t *cf, void *conf)
         }
     }
 
-    smcf->commit_pool = ngx_thread_pool_add(cf, smcf->commit_name.len
-                                                ? &smcf->commit_name : NULL);
-    smcf->auth_pool = ngx_thread_pool_add(cf, smcf->auth_name.len
-                                              ? &smcf->auth_name : NULL);
+    if (smcf->commit_pool == NULL) {
+        smcf->commit_pool = ngx_thread_pool_add(cf, NULL);
+    }
+
+    if (smcf->auth_pool == NULL) {
+        smcf->auth_pool = ngx_thread_pool_add(cf, NULL);
+    }
 
     if (smcf->commit_pool == NULL || smcf->auth_pool == NULL) {
         return NGX_CONF_ERROR;
@@ -659,7 +669,8 @@ ngx_smtp_relay_init_main_conf(ngx_conf_t *cf, void *conf)
 
 
 char *
-ngx_smtp_conf_block(ngx_conf_t *cf, ngx_command_t *commands, void *conf)
+ngx_smtp_conf_block(ngx_conf_t *cf, const char *name, ngx_command_t *commands,
+    void *conf)
 {
     char           *rv;
     ngx_str_t      *value;
@@ -711,8 +722,8 @@ ngx_smtp_conf_block(ngx_conf_t *cf, ngx_command_t *commands, void *conf)
         return NGX_CONF_ERROR;
     }
 
-    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "unknown directive \"%V\"",
-                       &value[0]);
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "unknown directive \"%V\" in %s{}", &value[0], name);
 
     return NGX_CONF_ERROR;
 }
@@ -734,8 +745,8 @@ ngx_smtp_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     if (p == NULL || p == value[1].data) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid zone \"%V\", must be \"name:size\"",
-                           &value[1]);
+                           "invalid zone \"%V\", must be \"name:size\" such "
+                           "as \"smtp:4m\"", &value[1]);
         return NGX_CONF_ERROR;
     }
 
@@ -749,7 +760,8 @@ ngx_smtp_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     if (size == NGX_ERROR) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid size of zone \"%V\"", &value[1]);
+                           "invalid size of zone \"%V\", must be a size "
+                           "such as \"4m\"", &value[1]);
         return NGX_CONF_ERROR;
     }
 
@@ -769,39 +781,42 @@ ngx_smtp_conf_thread_pool(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_smtp_main_conf_t *smcf = conf;
 
-    ngx_str_t   *value, *name;
-    ngx_uint_t   i, n;
+    ngx_str_t           *value, name;
+    ngx_uint_t           i;
+    ngx_thread_pool_t  **pool;
 
     value = cf->args->elts;
 
     for (i = 1; i < cf->args->nelts; i++) {
 
-        if (ngx_strncmp(value[i].data, "commit=", 7) == 0) {
-            name = &smcf->commit_name;
-            n = 7;
+        if (ngx_smtp_conf_param(&value[i], &name, "commit=")) {
+            pool = &smcf->commit_pool;
 
-        } else if (ngx_strncmp(value[i].data, "auth=", 5) == 0) {
-            name = &smcf->auth_name;
-            n = 5;
+        } else if (ngx_smtp_conf_param(&value[i], &name, "auth=")) {
+            pool = &smcf->auth_pool;
 
         } else {
-            name = NULL;
-            n = 0;
+            pool = NULL;
         }
 
-        if (name == NULL || value[i].len == n) {
+        if (pool == NULL || name.len == 0) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "invalid parameter \"%V\", must be "
                                "\"commit=pool\" or \"auth=pool\"", &value[i]);
             return NGX_CONF_ERROR;
         }
 
-        if (name->len) {
+        if (*pool) {
             return "is duplicate";
         }
 
-        name->data = value[i].data + n;
-        name->len = value[i].len - n;
+        /* nginx tells the place of this line, if nobody makes the pool */
+
+        *pool = ngx_thread_pool_add(cf, &name);
+
+        if (*pool == NULL) {
+            return NGX_CONF_ERROR;
+        }
     }
 
     return NGX_CONF_OK;
@@ -816,7 +831,7 @@ ngx_smtp_conf_size(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     char    *rv;
     size_t   size;
 
-    rv = ngx_conf_set_size_slot(cf, cmd, conf);
+    rv = ngx_smtp_conf_set_size(cf, cmd, conf);
 
     if (rv != NGX_CONF_OK) {
         return rv;

@@ -123,31 +123,32 @@ ngx_smtp_redis_conf_init(ngx_conf_t *cf, ngx_smtp_redis_conf_t *conf)
     err = NULL;
 
     if (conf->servers.nelts == 0) {
-        err = "no server";
+        err = "has no \"server\", add one such as \"server 127.0.0.1:6379\"";
 
     } else if (conf->username.len && conf->password.len == 0) {
-        err = "a username without a password";
+        err = "has a \"username\" without a \"password\"";
 
     } else if (conf->timeout == 0) {
-        err = "zero timeout";
+        err = "has \"timeout 0\", write a time such as \"2s\"";
 
     } else if (conf->database < 0) {
-        err = "invalid database";
+        err = "has an invalid \"database\", write a number such as \"0\"";
 
     } else if (!conf->tls
                && (conf->tls_verify || conf->tls_name.len
                    || conf->tls_trusted_certificate.len))
     {
-        err = "parameters of TLS without \"tls on\"";
+        err = "has parameters of TLS without \"tls on\"";
 
     } else if (conf->tls_verify && conf->tls_trusted_certificate.len == 0) {
-        err = "verification without a trusted certificate";
+        err = "has \"tls_verify on\" without a "
+              "\"tls_trusted_certificate\"";
     }
 
     if (err) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                      "%s in smtp_redis \"%V\" in %s:%ui",
-                      err, &conf->name, conf->file, conf->line);
+                      "smtp_redis \"%V\" %s in %s:%ui",
+                      &conf->name, err, conf->file, conf->line);
         return NGX_ERROR;
     }
 
@@ -214,8 +215,8 @@ ngx_smtp_redis_conf_ssl(ngx_conf_t *cf, ngx_smtp_redis_conf_t *conf)
         {
             if (conf->tls_verify) {
                 ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                              "no name to verify in smtp_redis \"%V\" "
-                              "in %s:%ui: set tls_name",
+                              "smtp_redis \"%V\" has a server without a name "
+                              "to verify: set \"tls_name\" in %s:%ui",
                               &conf->name, conf->file, conf->line);
                 return NGX_ERROR;
             }

@@ -84,7 +84,8 @@ ngx_smtp_zone_add(ngx_conf_t *cf, ngx_str_t *name, size_t size, void *tag)
 
     if (size < NGX_SMTP_ZONE_MIN_SIZE) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "zone \"%V\" is too small", name);
+                           "zone \"%V\" is too small, must be at least %uzk",
+                           name, (size_t) NGX_SMTP_ZONE_MIN_SIZE / 1024);
         return NULL;
     }
 

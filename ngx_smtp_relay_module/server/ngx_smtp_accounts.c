@@ -358,7 +358,8 @@ ngx_smtp_accounts_add(ngx_conf_t *cf, ngx_smtp_accounts_t *accounts,
     if (ngx_smtp_password_scheme(&account->verifier)
         == NGX_SMTP_PASSWORD_NONE)
     {
-        *reason = "stored password of no supported scheme or cost";
+        *reason = "stored password of no supported scheme or cost, make one "
+                  "by \"openssl passwd -6\",";
         return NGX_DECLINED;
     }
 

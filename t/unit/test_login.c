@@ -526,13 +526,13 @@ test_file_errors(void **state)
         const char  *text;
         const char  *error;
     } rows[] = {
-        { "alice\n", "no stored password in /tmp/smtp-accounts" },
+        { "alice\n", "a blank, in /tmp/smtp-accounts" },
         { "\n# x\nalice " HASH "\nalice " HASH "\n", "duplicate account in" },
         { "alice " HASH "\nALICE " HASH, "duplicate account in" },
         { "alice $1$abcdefgh$y6iHhJNbuC0xpbk0w9pm80\n",
           "stored password of no supported scheme" },
         { "alice secret\n", "stored password of no supported scheme" },
-        { "alice " HASH " foo=1", "unknown option in" },
+        { "alice " HASH " foo=1", "unknown option, there are \"enabled=\"" },
     };
 
     for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
