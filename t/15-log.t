@@ -272,11 +272,30 @@ my $all = join '', map { $t->read_file($_) } qw/ smtp.log smtp.log.1 other.log /
 unlike($all, qr/off\@example/, 'no line of the server without log');
 
 my $broken = 0;
+my %members;
 for ($all =~ /^(.*)\n/mg) {
-    eval { JSON::PP->new->utf8->decode($_) } or $broken++, diag($_);
+    my $line = eval { JSON::PP->new->utf8->decode($_) };
+    $line or $broken++, diag($_);
     $broken++, diag($_) if /[\x00-\x1f]/;
+    $members{$line->{event}}{$_} = 1 for keys %$line;
 }
 is($broken, 0, 'every line is JSON, without controls');
+
+# what is in a line is in the manual
+
+open my $f, '<', "$Test::SMTPRelay::REPO/docs/directives.md" or die "$!";
+my ($manual) = do { local $/; <$f> } =~ /^### smtp_log$(.*?)^### /ms;
+my %tables;
+@tables{qw/ transaction delivery /} = split /^A \*\*delivery\*\* /m, $manual;
+
+for my $event (sort keys %tables) {
+    my %told = map { $_ => 1 } map { /`(\w+)`/g }
+        $tables{$event} =~ /^\| (`.*?) \|/mg;
+
+    cmp_ok(scalar keys %told, '>', 12, "members of a $event in the manual");
+    is(join(' ', grep { !$told{$_} } sort keys %{$members{$event}}), '',
+        "all members of a $event are");
+}
 
 my $errors = $t->read_file('error.log');
 like($errors, qr/smtp command: AUTH/, 'the error log is a debugging one');
