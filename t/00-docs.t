@@ -92,10 +92,27 @@ check(qr/no variable \$smtp_other/, 'unknown variable', $directives,
 
 is(`perl $tool $root`, '', 'directives and variables');
 
+# the lines of the error log: what is not in the manual, and what only is
+
+my $code = 'ngx_log_error(NGX_LOG_%s, log, 0, "the disk \"%%V\" is quite "'
+    . "\n    \"full; look at it\", &disk);\n";
+
+my $lines = "| line | |\n|---|---|\n| `the disk \"...\" is quite full; look "
+    . "at it` | as it says |\n";
+
+log_lines('', 'good', 'CRIT', $lines);
+log_lines(qr/does not have "is quite full; look at it"/, 'missing line',
+    'WARN', $lines =~ s/quite//r);
+log_lines(qr/nothing writes "is half full; look/, 'unknown line',
+    'ERR', $lines =~ s/quite/half/r);
+log_lines(qr/no log lines/, 'of no level to tell of', 'INFO', $lines);
+
+is(`perl $root/t/tools/log-lines.pl $root`, '', 'lines of the error log');
+
 # the format of the spool, its states and the rest of the manual are there
 
 for my $name (qw/ directives variables architecture spool-format redis
-    building /)
+    building operations error-log control /)
 {
     ok(-s "$root/docs/$name.md", "docs/$name.md");
 }
@@ -109,13 +126,64 @@ for my $path (glob("$root/*.md"), glob("$root/docs/*.md"),
     my $text = do { local $/; <$f> };
     (my $base = $path) =~ s{[^/]*$}{};
 
-    my @dead = grep { !/^(?:https?|mailto):|^#/ && !-e $base . s/#.*//r }
+    my @dead = grep { !/^(?:https?|mailto):/ && !leads($path, $base, $_) }
         $text =~ /\]\(([^)\s]+)\)/g;
 
     is("@dead", '', 'links of ' . substr $path, 1 + length $root);
 }
 
 done_testing();
+
+
+# a file, and a heading in it
+
+sub leads {
+    my ($path, $base, $link) = @_;
+    my ($file, $anchor) = $link =~ /^([^#]*)#?(.*)$/;
+
+    $file = length $file ? $base . $file : $path;
+
+    return -e $file && (!length $anchor || anchors($file)->{$anchor});
+}
+
+
+# as they are made of headings: no marks, blanks to "-", the second one has -1
+
+sub anchors {
+    my ($path) = @_;
+    our %anchors;
+
+    return $anchors{$path} if $anchors{$path};
+
+    my (%seen, $code);
+    open my $f, '<', $path or die "$path: $!";
+
+    while (<$f>) {
+        $code = !$code if /^```/;
+        next if $code || !/^#+ +(.*?)\s*$/;
+
+        my $name = lc $1;
+        $name =~ s/[^\w -]//g;
+        $name =~ tr/ /-/;
+        my $n = $seen{$name}++;
+        $anchors{$path}{$n ? "$name-$n" : $name} = 1;
+    }
+
+    return $anchors{$path} //= {};
+}
+
+
+sub log_lines {
+    my ($want, $name, $level, $text) = @_;
+
+    put('ngx_smtp_relay_module/module/ngx_smtp_y.c', sprintf $code, $level);
+    put('docs/error-log.md', $text);
+
+    my $out = `perl $root/t/tools/log-lines.pl $dir`;
+
+    ref $want ? like($out, $want, "log lines: $name is seen")
+        : is($out, $want, "log lines: $name");
+}
 
 
 sub check {
