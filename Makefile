@@ -4,6 +4,7 @@
 # make              the module, against Debian's nginx-dev, in build/
 # make test         everything there is to test
 # make run          a server to try out; make stop ends it
+# make install      puts the module and smtpq where Debian's nginx looks
 #
 # All targets and variables are described in docs/building.md.
 
@@ -85,7 +86,7 @@ SO :=		$(BUILD)/$(MODULE).so
 
 .PHONY:		all nginx deps test-deps unit unit-build test retest fuzz \
 		fuzz-build fuzz-replay sweep bench soak run stop \
-		clean \
+		install uninstall clean \
 		compiler-check FORCE
 
 all:		$(SO)
@@ -347,6 +348,25 @@ run: deps
 stop:
 	@BUILD=$(BUILD) NGINX=$(NGINX) MODULE=$(SO) \
 	    sh conf-examples/quickstart.sh stop
+
+
+# A running nginx has the module mapped, so files are replaced, never written.
+
+MODULES_DIR ?=	/usr/lib/nginx/modules
+SBIN_DIR ?=	/usr/local/sbin
+
+define put
+	install -D -m $(1) $(2) '$(DESTDIR)$(3).new'
+	mv -f '$(DESTDIR)$(3).new' '$(DESTDIR)$(3)'
+endef
+
+install: all
+	$(call put,644,$(SO),$(MODULES_DIR)/$(MODULE).so)
+	$(call put,755,$(MODULE)/tools/smtpq,$(SBIN_DIR)/smtpq)
+
+uninstall:
+	rm -f '$(DESTDIR)$(MODULES_DIR)/$(MODULE).so' \
+	    '$(DESTDIR)$(SBIN_DIR)/smtpq'
 
 
 clean:
