@@ -282,7 +282,7 @@ $(ROOT)/build/npm/installed: t/npm/package.json
 	@t/tools/apt-install $(TEST_DEPS)
 	@mkdir -p $(@D)
 	@cp $< $(@D)
-	@if npm install --prefix $(@D) --no-audit --no-fund --silent; \
+	@if npm install --prefix $(@D) --no-audit --no-fund --loglevel=error; \
 	then touch $@; else echo "nodemailer could not be installed" >&2; fi
 
 
