@@ -14,6 +14,7 @@
  * sources: spool/ngx_smtp_recovery_scan.c spool/ngx_smtp_recovery_skip.c
  * sources: spool/ngx_smtp_rewrite.c spool/ngx_smtp_seal.c
  * sources: spool/ngx_smtp_segment.c spool/ngx_smtp_snapshot.c
+ * sources: spool/ngx_smtp_segment_log.c
  * sources: spool/ngx_smtp_spool_check.c spool/ngx_smtp_spool_dir.c
  * sources: spool/ngx_smtp_store.c spool/ngx_smtp_store_change.c
  * sources: spool/ngx_smtp_store_commit.c spool/ngx_smtp_store_event.c

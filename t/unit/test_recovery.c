@@ -12,6 +12,7 @@
  * sources: core/ngx_smtp_pages.c
  * sources: spool/ngx_smtp_record.c spool/ngx_smtp_event.c
  * sources: spool/ngx_smtp_spool_dir.c spool/ngx_smtp_segment.c
+ * sources: spool/ngx_smtp_segment_log.c
  * sources: spool/ngx_smtp_seal.c spool/ngx_smtp_body.c
  * sources: spool/ngx_smtp_rewrite.c
  * sources: spool/ngx_smtp_window.c spool/ngx_smtp_recovery.c
