@@ -13,6 +13,7 @@
  * sources: spool/ngx_smtp_recovery.c spool/ngx_smtp_recovery_log.c
  * sources: spool/ngx_smtp_recovery_scan.c spool/ngx_smtp_recovery_skip.c
  * sources: spool/ngx_smtp_rewrite.c spool/ngx_smtp_seal.c
+ * sources: spool/ngx_smtp_rewrite_log.c
  * sources: spool/ngx_smtp_segment.c spool/ngx_smtp_snapshot.c
  * sources: spool/ngx_smtp_segment_log.c
  * sources: spool/ngx_smtp_spool_check.c spool/ngx_smtp_spool_dir.c

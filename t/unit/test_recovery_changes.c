@@ -21,6 +21,7 @@
  * sources: spool/ngx_smtp_errors.c
  * sources: spool/ngx_smtp_recovery_skip.c
  * sources: spool/ngx_smtp_rewrite.c
+ * sources: spool/ngx_smtp_rewrite_log.c
  */
 
 

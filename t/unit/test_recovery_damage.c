@@ -23,6 +23,7 @@
  * sources: spool/ngx_smtp_recovery_skip.c spool/ngx_smtp_errors.c
  * sources: t/unit/spool.c
  * sources: spool/ngx_smtp_rewrite.c
+ * sources: spool/ngx_smtp_rewrite_log.c
  */
 
 

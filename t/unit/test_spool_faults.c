@@ -25,6 +25,7 @@
  * sources: spool/ngx_smtp_segment_log.c
  * sources: spool/ngx_smtp_seal.c spool/ngx_smtp_body.c
  * sources: spool/ngx_smtp_rewrite.c
+ * sources: spool/ngx_smtp_rewrite_log.c
  * sources: spool/ngx_smtp_window.c spool/ngx_smtp_recovery.c
  * sources: spool/ngx_smtp_recovery_log.c spool/ngx_smtp_recovery_scan.c
  * sources: t/unit/spool_life.c t/unit/spool.c

@@ -34,6 +34,7 @@
  * sources: t/unit/spool.c t/unit/powerloss.c t/unit/powerloss_disk.c
  * sources: spool/ngx_smtp_recovery_skip.c
  * sources: spool/ngx_smtp_rewrite.c
+ * sources: spool/ngx_smtp_rewrite_log.c
  */
 
 
