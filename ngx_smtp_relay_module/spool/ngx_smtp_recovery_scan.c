@@ -22,6 +22,8 @@ static ngx_int_t ngx_smtp_recovery_scan_messages(ngx_smtp_recovery_ctx_t *r,
     off_t pos, off_t end, ngx_uint_t count);
 static ngx_int_t ngx_smtp_recovery_scan_message(ngx_smtp_recovery_ctx_t *r,
     off_t pos, off_t end, off_t *next);
+static ngx_int_t ngx_smtp_recovery_scan_past(ngx_smtp_recovery_ctx_t *r,
+    ngx_smtp_record_t *record, off_t pos, off_t end, off_t *next);
 static ngx_int_t ngx_smtp_recovery_scan_add(ngx_smtp_recovery_ctx_t *r,
     ngx_smtp_record_t *record, uint16_t queue, off_t pos);
 static ngx_int_t ngx_smtp_recovery_scan_bad(ngx_smtp_recovery_ctx_t *r,
@@ -29,6 +31,8 @@ static ngx_int_t ngx_smtp_recovery_scan_bad(ngx_smtp_recovery_ctx_t *r,
 static void ngx_smtp_recovery_scan_corrupt(ngx_smtp_recovery_ctx_t *r,
     off_t end);
 static ngx_int_t ngx_smtp_recovery_scan_end(ngx_smtp_recovery_ctx_t *r);
+static ngx_uint_t ngx_smtp_recovery_scan_acknowledged(
+    ngx_smtp_recovery_ctx_t *r);
 
 
 ngx_int_t
@@ -201,8 +205,8 @@ ngx_smtp_recovery_scan_messages(ngx_smtp_recovery_ctx_t *r, off_t pos,
 
 
 /*
- * NGX_DONE: the message is bad; *next is set all the same when its head is
- * good.
+ * NGX_DONE: the message is bad; *next is set all the same when its end is
+ * known.
  */
 static ngx_int_t
 ngx_smtp_recovery_scan_message(ngx_smtp_recovery_ctx_t *r, off_t pos,
@@ -248,9 +252,13 @@ ngx_smtp_recovery_scan_message(ngx_smtp_recovery_ctx_t *r, off_t pos,
         return NGX_DECLINED;
     }
 
+    if (rc != NGX_OK) {
+        return ngx_smtp_recovery_scan_past(r, &record, pos, end, next);
+    }
+
     size = record.large ? 0 : record.content;
 
-    if (rc != NGX_OK || size > end - pos - (off_t) record.head_size
+    if (size > end - pos - (off_t) record.head_size
         || record.number <= r->last_number
         || ngx_smtp_record_queue(p, &record, &name) != NGX_OK)
     {
@@ -282,6 +290,62 @@ ngx_smtp_recovery_scan_message(ngx_smtp_recovery_ctx_t *r, off_t pos,
     *next = pos + record.head_size + size;
 
     return ngx_smtp_recovery_scan_add(r, &record, queue, pos);
+}
+
+
+/*
+ * A head that is damaged, in its strings perhaps: where its sizes lead to a
+ * good head, or to the end of the batch, they can be believed.  It is only
+ * looked at there, since a body may have anything in it.
+ */
+static ngx_int_t
+ngx_smtp_recovery_scan_past(ngx_smtp_recovery_ctx_t *r,
+    ngx_smtp_record_t *record, off_t pos, off_t end, off_t *next)
+{
+    u_char             *p, *last;
+    off_t               size, after;
+    ngx_int_t           rc;
+    ngx_smtp_record_t   follows;
+
+    size = record->large ? 0 : record->content;
+    after = pos + (off_t) record->head_size;
+
+    if (size > end - after) {
+        return NGX_DONE;
+    }
+
+    after += size;
+
+    if (after == end) {
+        *next = after;
+        return NGX_DONE;
+    }
+
+    rc = ngx_smtp_window_get(&r->window, after, NGX_SMTP_RECORD_HEADER, &p,
+                             &last, &r->file->fault);
+    if (rc != NGX_OK) {
+        return rc == NGX_DECLINED ? NGX_DONE : rc;
+    }
+
+    if (ngx_smtp_record_header(p, last - p, &follows) == NGX_ERROR
+        || (off_t) follows.head_size > end - after)
+    {
+        return NGX_DONE;
+    }
+
+    rc = ngx_smtp_window_get(&r->window, after, follows.head_size, &p, &last,
+                             &r->file->fault);
+    if (rc != NGX_OK) {
+        return rc == NGX_DECLINED ? NGX_DONE : rc;
+    }
+
+    if (ngx_smtp_record_check(p, follows.head_size, &follows) != NGX_ERROR
+        && follows.number > r->last_number)
+    {
+        *next = after;
+    }
+
+    return NGX_DONE;
 }
 
 
@@ -387,17 +451,8 @@ ngx_smtp_recovery_scan_end(ngx_smtp_recovery_ctx_t *r)
     f = r->file;
     notes = &r->recovery.notes;
 
-    /*
-     * The log may know better: of an end of the data that is behind, or of a
-     * message that was sent and so had been acknowledged.
-     */
+    if (ngx_smtp_recovery_scan_acknowledged(r)) {
 
-    if (r->log.data_end > r->scan_end
-        || r->log.max_event > r->last_number
-        || (r->bad.start && r->bad.first < r->recovery.nmessages
-            && r->log.max_event
-               >= r->recovery.messages[r->bad.first].number))
-    {
         if (r->bad.start == 0) {
             r->bad.start = r->scan_end;
             notes->damaged++;
@@ -455,4 +510,22 @@ ngx_smtp_recovery_scan_end(ngx_smtp_recovery_ctx_t *r)
     r->part = ngx_smtp_recovery_log_apply;
 
     return NGX_OK;
+}
+
+
+/*
+ * The log may know better: of an end of the data that is behind, or of a
+ * message that was sent, and so had been acknowledged with all of its batch.
+ * If it is none of those before the bad part it was in it, read or not.
+ */
+static ngx_uint_t
+ngx_smtp_recovery_scan_acknowledged(ngx_smtp_recovery_ctx_t *r)
+{
+    uint32_t    last;
+    ngx_uint_t  n;
+
+    n = r->bad.start ? r->bad.first : r->recovery.nmessages;
+    last = n ? r->recovery.messages[n - 1].number : 0;
+
+    return r->log.data_end > r->scan_end || r->log.max_event > last;
 }

@@ -594,6 +594,101 @@ test_data_byte(void **state)
 }
 
 
+/*
+ * All in one batch, of which only the first message was sent: that proves it
+ * was acknowledged, whatever is damaged; and a head whose sizes are good hides
+ * nothing behind it.
+ */
+static void
+test_data_batch(void **state)
+{
+    off_t                     pos, start, starts[TEST_MESSAGES + 2];
+    size_t                    size, log_size;
+    u_char                   *data, *log, *bad;
+    uint32_t                  i, n;
+    ngx_int_t                 rc;
+    ngx_smtp_recovery_t      *r;
+    ngx_smtp_recovered_t     *m;
+    ngx_smtp_segment_file_t   f;
+
+    (void) test_spool_make(&spool);
+
+    assert_int_equal(test_segment_create(&spool, &file, 1, 0), NGX_OK);
+
+    ngx_smtp_data_name(data_name, &file.header.id);
+    ngx_smtp_log_name(log_name, &file.header.id, 1);
+
+    assert_int_equal(test_append(&file, 1, TEST_MESSAGES, &start), NGX_OK);
+    assert_int_equal(test_log(&file, NGX_SMTP_LOG_RESULT, 1, 0, 1, 0),
+                     NGX_OK);
+    ngx_smtp_segment_close(NULL, &file);
+
+    data = test_file_read(data_name, &size);
+    log = test_file_read(log_name, &log_size);
+    bad = malloc(size);
+    assert_non_null(bad);
+
+    for (i = 1, pos = start; i <= TEST_MESSAGES; i++) {
+        starts[i] = pos;
+        pos += ngx_smtp_get32(data + pos + 8) + ngx_smtp_get64(data + pos
+                                                               + 16);
+    }
+
+    starts[i] = pos;
+    assert_int_equal(pos, size);
+
+    for (pos = start, n = 1; pos < (off_t) size; pos += 23) {
+
+        n += (pos >= starts[n + 1]);
+
+        memcpy(bad, data, size);
+        bad[pos] ^= 0x11;
+
+        test_file_write(data_name, bad, size);
+        test_file_write(log_name, log, log_size);
+
+        snprintf(now_testing, sizeof(now_testing),
+                 "byte %d of message %d in a batch", (int) (pos - starts[n]),
+                 (int) n);
+
+        r = test_recover(&spool, &f, &file.header.id, &rc);
+
+        if (r == NULL) {
+            test_fail("is not recovered", 0);
+        }
+
+        for (i = 1; i <= TEST_MESSAGES; i++) {
+            m = test_live(r, i);
+
+            if (m && !test_intact(&spool, &f, m)) {
+                test_fail("is damaged", i);
+            }
+
+            /* where nobody knows its size those behind it are not found */
+
+            if (m == NULL && i != n
+                && (i < n || pos - starts[n] >= NGX_SMTP_RECORD_HEADER))
+            {
+                test_fail("is lost", i);
+            }
+        }
+
+        if (!r->notes.quarantined || !r->notes.damaged) {
+            test_fail("and others: nothing is told", 0);
+        }
+
+        ngx_smtp_recovery_free(r);
+        ngx_smtp_segment_close(NULL, &f);
+    }
+
+    free(bad);
+    free(data);
+    free(log);
+
+    test_spool_remove(&spool);
+}
+
+
 int
 main(void)
 {
@@ -601,6 +696,7 @@ main(void)
         cmocka_unit_test(test_log_record),
         cmocka_unit_test(test_sealed_record),
         cmocka_unit_test(test_data_byte),
+        cmocka_unit_test(test_data_batch),
     };
 
     test_sync_off();
