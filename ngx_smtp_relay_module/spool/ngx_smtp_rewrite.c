@@ -419,6 +419,12 @@ ngx_smtp_rewrite_sealing(ngx_smtp_rewrite_t *rw)
         return NGX_ERROR;
     }
 
+    /* nothing of the segment is sent until a broken log is replaced */
+
+    if (rw->broken) {
+        ngx_smtp_seal_lenient(rw->seal);
+    }
+
     rw->part = ngx_smtp_rewrite_seal;
 
     return NGX_OK;

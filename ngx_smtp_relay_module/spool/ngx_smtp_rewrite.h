@@ -50,9 +50,13 @@ typedef struct {
  * start on (full), no record may come between the steps.  start: NULL without
  * memory, with f->fault.  step: NGX_AGAIN, or the code of the whole.  free: at
  * any moment, NULL is allowed.
+ *
+ * lenient, after the start: a message whose head cannot be read gets a summary
+ * without strings, so that it does not hinder all the others.
  */
 ngx_smtp_seal_t *ngx_smtp_seal_start(ngx_smtp_segment_file_t *f,
     const ngx_smtp_seal_content_t *content);
+void ngx_smtp_seal_lenient(ngx_smtp_seal_t *s);
 ngx_int_t ngx_smtp_seal_step(ngx_smtp_seal_t *s);
 void ngx_smtp_seal_free(ngx_smtp_seal_t *s);
 

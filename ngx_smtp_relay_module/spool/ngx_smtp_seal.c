@@ -33,6 +33,7 @@ struct ngx_smtp_seal_s {
     ngx_smtp_seal_content_t   content;
     ngx_smtp_fault_t          fault;
     ngx_uint_t                next;     /* summary, then report */
+    ngx_uint_t                lenient;  /* heads need not be good */
     off_t                     start;    /* in the log */
     off_t                     pos;      /* in the log, of the buffer's start */
     uint32_t                  sequence;
@@ -59,6 +60,8 @@ static ngx_int_t ngx_smtp_seal_summary(ngx_smtp_seal_t *s,
     const ngx_smtp_summary_t *given);
 static ngx_int_t ngx_smtp_seal_strings(ngx_smtp_seal_t *s,
     ngx_smtp_summary_t *summary);
+static ngx_int_t ngx_smtp_seal_head(ngx_smtp_seal_t *s,
+    ngx_smtp_summary_t *summary, ngx_smtp_record_t *r);
 static ngx_int_t ngx_smtp_seal_queue(ngx_smtp_seal_t *s,
     const ngx_str_t *queue);
 static ngx_int_t ngx_smtp_seal_room(ngx_smtp_seal_t *s, size_t size);
@@ -157,6 +160,13 @@ ngx_smtp_seal_start(ngx_smtp_segment_file_t *f,
     s->sequence = f->sequence;
 
     return s;
+}
+
+
+void
+ngx_smtp_seal_lenient(ngx_smtp_seal_t *s)
+{
+    s->lenient = 1;
 }
 
 
@@ -406,6 +416,26 @@ ngx_smtp_seal_strings(ngx_smtp_seal_t *s, ngx_smtp_summary_t *summary)
         s->head_room = summary->head_size;
     }
 
+    if (ngx_smtp_seal_head(s, summary, &r) != NGX_OK) {
+
+        /* whoever reads the message finds out, and puts it on hold */
+
+        return s->lenient ? NGX_OK : NGX_ERROR;
+    }
+
+    summary->strings.data = s->head + NGX_SMTP_RECORD_HEADER;
+    summary->strings.len = r.meta + r.envelope + r.extensions;
+    summary->meta = r.meta;
+    summary->envelope = r.envelope;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_smtp_seal_head(ngx_smtp_seal_t *s, ngx_smtp_summary_t *summary,
+    ngx_smtp_record_t *r)
+{
     if (ngx_smtp_segment_read(s->file, s->head, summary->head_size,
                               summary->offset, &s->fault)
         != NGX_OK)
@@ -413,18 +443,13 @@ ngx_smtp_seal_strings(ngx_smtp_seal_t *s, ngx_smtp_summary_t *summary)
         return NGX_ERROR;
     }
 
-    if (ngx_smtp_record_check(s->head, summary->head_size, &r) != NGX_OK
-        || r.number != summary->number)
+    if (ngx_smtp_record_check(s->head, summary->head_size, r) != NGX_OK
+        || r->number != summary->number)
     {
         s->fault.err = 0;
         s->fault.what = "damaged message head";
         return NGX_ERROR;
     }
-
-    summary->strings.data = s->head + NGX_SMTP_RECORD_HEADER;
-    summary->strings.len = r.meta + r.envelope + r.extensions;
-    summary->meta = r.meta;
-    summary->envelope = r.envelope;
 
     return NGX_OK;
 }

@@ -16,6 +16,8 @@
 #include "store_env.h"
 #include "ngx_smtp_segment.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 
@@ -25,6 +27,8 @@
 
 static void test_stop_broken(void **state);
 static void test_stop_breaks(void **state);
+static void test_damaged_head(void **state);
+static void test_read_handler(ngx_smtp_reader_t *r, ngx_int_t rc);
 static void test_insert_broken(void **state);
 static void test_insert_leave(void **state);
 static void test_insert_stop(void **state);
@@ -38,6 +42,7 @@ static env_mail_t  test_mail[TEST_MAILS];
 static void      (*test_message)(void *data, ngx_smtp_message_t *m);
 static ngx_uint_t  test_slow_calls;
 static ngx_uint_t  test_leave_at;
+static ngx_int_t   test_read;
 
 
 /* leaves a sealed segment with n messages of two recipients */
@@ -144,6 +149,86 @@ test_stop_breaks(void **state)
     assert_int_equal(env_find(w, 1)->npending, 1);
 
     env_stop(w);
+}
+
+
+/*
+ * The head of one message is damaged, and then the log breaks: the others go
+ * on all the same.
+ */
+static void
+test_damaged_head(void **state)
+{
+    char                 command[512], id[NGX_SMTP_QUEUE_ID_LEN];
+    env_worker_t        *w;
+    ngx_smtp_reader_t   *reader;
+    ngx_smtp_message_t **m;
+
+    test_sealed(3);
+
+    w = env_start(0, NULL);
+    env_time(300);
+    assert_int_equal(w->nmessages, 3);
+
+    m = w->messages;
+
+    (void) ngx_smtp_message_id(m[1], (u_char *) id);
+    id[NGX_SMTP_ID_TEXT] = '\0';
+
+    snprintf(command, sizeof(command),
+             "printf XXXX | dd of=%s/%s.data bs=1 seek=%d conv=notrunc "
+             "2>/dev/null", env_path, id,
+             (int) m[1]->offset + NGX_SMTP_RECORD_HEADER + 8);
+    assert_int_equal(system(command), 0);
+
+    env_fault_fdatasync.match = ".log";
+    env_fault_fdatasync.times = 1;
+    env_fault_fdatasync.err = EIO;
+
+    env_result(m[0], 0, NGX_SMTP_RESULT_DELIVERED, 0);
+    env_time(5000);
+
+    assert_int_equal(env_fault_fdatasync.times, 0);
+    assert_int_equal(shim_log_count("the log was written anew"), 1);
+    assert_int_equal(ngx_smtp_message_ready(m[0]), NGX_OK);
+
+    env_result(m[2], 1, NGX_SMTP_RESULT_DELIVERED, 0);
+    env_stop(w);
+
+    w = env_start(0, NULL);
+    env_time(300);
+
+    m = w->messages;
+
+    assert_int_equal(w->nmessages, 3);
+    assert_int_equal(shim_log_count("by a scan"), 0);
+    assert_int_equal(m[0]->npending, 1);
+    assert_int_equal(m[1]->npending, 2);
+    assert_int_equal(m[2]->npending, 1);
+
+    env_check_read(m[2], 2, 300, 2);
+
+    /* it is told, and held, when it is read */
+
+    test_read = NGX_AGAIN;
+
+    assert_int_equal(ngx_smtp_reader_open(m[1], test_read_handler, NULL,
+                                          &shim_log, &reader),
+                     NGX_AGAIN);
+    env_pump();
+    ngx_smtp_reader_close(reader);
+
+    assert_int_equal(test_read, NGX_ERROR);
+    assert_int_equal(m[1]->hold, 1);
+
+    env_stop(w);
+}
+
+
+static void
+test_read_handler(ngx_smtp_reader_t *r, ngx_int_t rc)
+{
+    test_read = rc;
 }
 
 
@@ -314,6 +399,8 @@ main(void)
         cmocka_unit_test_setup_teardown(test_stop_broken, env_setup,
                                         env_teardown),
         cmocka_unit_test_setup_teardown(test_stop_breaks, env_setup,
+                                        env_teardown),
+        cmocka_unit_test_setup_teardown(test_damaged_head, env_setup,
                                         env_teardown),
         cmocka_unit_test_setup_teardown(test_insert_broken, env_setup,
                                         env_teardown),
