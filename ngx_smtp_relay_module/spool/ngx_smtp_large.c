@@ -30,6 +30,7 @@ static void ngx_smtp_large_later(ngx_smtp_large_t *l);
 ngx_smtp_large_t *
 ngx_smtp_large_open(ngx_smtp_store_t *store)
 {
+    ngx_time_t        *tp;
     ngx_smtp_large_t  *l;
 
     l = ngx_calloc(sizeof(ngx_smtp_large_t), store->log);
@@ -42,8 +43,13 @@ ngx_smtp_large_open(ngx_smtp_store_t *store)
     l->source = -1;
     l->rc = NGX_OK;
 
-    (void) ngx_snprintf((u_char *) l->wish, sizeof(l->wish), "%P-%ui.body%Z",
-                        ngx_pid, ++store->large_id);
+    /* in a container a worker may have the pid of the one that was killed */
+
+    tp = ngx_timeofday();
+
+    (void) ngx_snprintf((u_char *) l->wish, sizeof(l->wish),
+                        "%P-%T.%03M-%ui.body%Z", ngx_pid, tp->sec, tp->msec,
+                        ++store->large_id);
 
     ngx_smtp_task_init(&l->task, "spool large body", ngx_smtp_large_run,
                        ngx_smtp_large_done, l);

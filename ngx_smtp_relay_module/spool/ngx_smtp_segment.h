@@ -210,7 +210,7 @@ typedef struct {
 /*
  * Makes the file, without a name where O_TMPFILE works, so that an abort
  * leaves nothing.  wish: a name in tmp/ otherwise, unique, of file name
- * characters (pid and a counter do), at most 40.
+ * characters (pid, time and a counter do), with room NGX_SMTP_TMP_NAME.
  */
 ngx_int_t ngx_smtp_body_create(ngx_smtp_spool_t *spool,
     ngx_smtp_body_file_t *b, const char *wish);

@@ -484,7 +484,7 @@ struct ngx_smtp_large_s {
     void                    *data;
     ngx_smtp_accept_t       *accept;
     ngx_int_t                rc;
-    char                     wish[40];
+    char                     wish[NGX_SMTP_TMP_NAME];
     ngx_uint_t               made;      /* the file; the thread's, and so no
                                            bit of the loop's word below */
     unsigned                 queued:1;  /* in store->larges */
