@@ -19,6 +19,7 @@
 
 #define NGX_SMTP_COPY_SIZE      (256 * 1024)
 #define NGX_SMTP_TMP_AGE        60              /* s */
+#define NGX_SMTP_QUARANTINE_TMP 160
 #define NGX_SMTP_DIR_FLAGS      (O_RDONLY|O_DIRECTORY|O_CLOEXEC|O_NOFOLLOW)
 
 #define NGX_SMTP_NAME_OTHER     0
@@ -769,7 +770,7 @@ ngx_smtp_spool_quarantine(ngx_smtp_spool_t *spool, int fd, off_t start,
     off_t end, const char *name, ngx_smtp_fault_t *fault)
 {
     int          copy;
-    char         tmp[NGX_SMTP_TMP_NAME];
+    char         tmp[NGX_SMTP_QUARANTINE_TMP];
     ngx_int_t    rc;
     struct stat  st;
 
@@ -781,9 +782,13 @@ ngx_smtp_spool_quarantine(ngx_smtp_spool_t *spool, int fd, off_t start,
         return NGX_OK;
     }
 
-    /* under a name of its own until it is whole */
+    /*
+     * Under a name of its own until it is whole: several threads may read
+     * damaged messages of the same file.
+     */
 
-    ngx_sprintf((u_char *) tmp, ".%P-%d%Z", ngx_pid, fd);
+    (void) ngx_snprintf((u_char *) tmp, sizeof(tmp), ".%P-%s%Z", ngx_pid,
+                        name);
 
     copy = ngx_smtp_sys.openat(spool->quarantine, tmp,
                                O_CREAT|O_TRUNC|O_WRONLY|O_CLOEXEC|O_NOFOLLOW,
