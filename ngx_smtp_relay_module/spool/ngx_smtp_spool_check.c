@@ -43,6 +43,8 @@ static ngx_int_t ngx_smtp_check_dir(ngx_smtp_check_t *check, int dir,
 static ngx_int_t ngx_smtp_check_mode(ngx_smtp_check_t *check, const char *sub,
     struct stat *st);
 static ngx_int_t ngx_smtp_check_fs(ngx_smtp_check_t *check, int dir);
+static ngx_int_t ngx_smtp_check_device(ngx_smtp_check_t *check, int dir,
+    int tmp);
 static ngx_int_t ngx_smtp_check_files(ngx_smtp_check_t *check, int tmp);
 static ngx_int_t ngx_smtp_check_locks(ngx_smtp_check_t *check, int tmp,
     const char *name, int fd);
@@ -104,7 +106,11 @@ ngx_smtp_store_check(ngx_str_t *path, uid_t user, gid_t group, u_char *err)
         /* tmp/ comes last: the whole tree is there then */
 
         if (i == 2) {
-            rc = ngx_smtp_check_files(&check, sub);
+            rc = ngx_smtp_check_device(&check, dir, sub);
+
+            if (rc == NGX_OK) {
+                rc = ngx_smtp_check_files(&check, sub);
+            }
         }
 
         (void) ngx_smtp_sys.close(sub);
@@ -233,6 +239,30 @@ ngx_smtp_check_fs(ngx_smtp_check_t *check, int dir)
     default:
         return NGX_OK;
     }
+}
+
+
+/* Files made in tmp/ are renamed into the spool. */
+
+static ngx_int_t
+ngx_smtp_check_device(ngx_smtp_check_t *check, int dir, int tmp)
+{
+    struct stat  st, sub;
+
+    if (ngx_smtp_sys.fstat(dir, &st) == -1
+        || ngx_smtp_sys.fstat(tmp, &sub) == -1)
+    {
+        return ngx_smtp_check_error(check, "tmp", "cannot be looked at: %s",
+                                    strerror(ngx_errno));
+    }
+
+    if (st.st_dev != sub.st_dev) {
+        return ngx_smtp_check_error(check, "tmp", "is on a file system of its "
+                                    "own, so files cannot be moved from it "
+                                    "to the spool: unmount it");
+    }
+
+    return NGX_OK;
 }
 
 

@@ -6,7 +6,7 @@
 
 /*
  * The spool directory: several threads that put something into quarantine at
- * the same time.
+ * the same time, and a folder of it that is a file system of its own.
  *
  * sources: core/ngx_smtp_sys.c core/ngx_smtp_crc32c.c
  * sources: core/ngx_smtp_pages.c
@@ -36,6 +36,7 @@
 
 static ssize_t test_pwritev(int fd, const struct iovec *iov, int n,
     off_t offset);
+static int test_fstat(int fd, struct stat *st);
 static void test_copied(const char *name, u_char c);
 
 
@@ -44,6 +45,7 @@ static const char       *path;
 static ngx_smtp_sys_t    test_real;
 static int               test_fd;
 static ngx_uint_t        test_nested;
+static const char       *test_mounted;
 
 
 static int
@@ -134,6 +136,56 @@ test_quarantine(void **state)
 }
 
 
+static int
+test_fstat(int fd, struct stat *st)
+{
+    char     link[32], name[256];
+    ssize_t  n;
+
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+
+    n = readlink(link, name, sizeof(name) - 1);
+    assert_true(n > 0);
+    name[n] = '\0';
+
+    if (test_real.fstat(fd, st) == -1) {
+        return -1;
+    }
+
+    if (strcmp(strrchr(name, '/'), test_mounted) == 0) {
+        st->st_dev++;
+    }
+
+    return 0;
+}
+
+
+static void
+test_device(void **state)
+{
+    char       sub[128];
+    u_char     err[NGX_MAX_CONF_ERRSTR];
+    ngx_str_t  dir;
+
+    snprintf(sub, sizeof(sub), "%s/new", path);
+    dir = shim_str(sub);
+
+    ngx_smtp_sys.fstat = test_fstat;
+
+    /* copies are made there, nothing is moved to the spool */
+
+    test_mounted = "/quarantine";
+    assert_int_equal(ngx_smtp_store_check(&dir, (uid_t) -1, (gid_t) -1, err),
+                     NGX_OK);
+
+    test_mounted = "/tmp";
+    assert_int_equal(ngx_smtp_store_check(&dir, (uid_t) -1, (gid_t) -1, err),
+                     NGX_ERROR);
+    assert_non_null(strstr((char *) err, "/new/tmp\" is on a file system of "
+                                         "its own"));
+}
+
+
 int
 main(void)
 {
@@ -142,6 +194,7 @@ main(void)
 
     const struct CMUnitTest  tests[] = {
         test(test_quarantine),
+        test(test_device),
     };
 
     return shim_run(tests);
