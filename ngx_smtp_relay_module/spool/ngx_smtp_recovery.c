@@ -131,6 +131,16 @@ ngx_smtp_recovery_finish(ngx_smtp_recovery_ctx_t *r)
 
     f->data_end = r->scan_end;
 
+    /*
+     * The one before us may have been killed right behind a rename: what is
+     * recorded here, or unlinked, must not meet the old files after a loss of
+     * power.
+     */
+
+    if (ngx_smtp_sys.fsync(r->spool->dir) == -1) {
+        return ngx_smtp_fault_set(&f->fault, "fsync() of spool directory");
+    }
+
     rc = ngx_smtp_recovery_data_tail(r);
 
     if (rc != NGX_OK) {

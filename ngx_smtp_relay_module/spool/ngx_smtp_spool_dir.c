@@ -485,6 +485,16 @@ ngx_smtp_spool_orphan(ngx_smtp_spool_t *spool, ngx_smtp_orphan_t *orphan,
 
     (void) ngx_smtp_sys.close(fd);
 
+    /*
+     * Who removed the data may have been killed before that was on disk: data
+     * without a log would all be sent again.
+     */
+
+    if (rc == NGX_OK && ngx_smtp_sys.fsync(spool->dir) == -1) {
+        (void) ngx_smtp_fault_set(fault, "fsync() of spool directory");
+        return NGX_ERROR;
+    }
+
     if (rc == NGX_OK
         && ngx_smtp_sys.unlinkat(spool->dir, name, 0) == -1
         && ngx_errno != NGX_ENOENT)
