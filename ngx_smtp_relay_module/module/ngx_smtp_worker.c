@@ -157,7 +157,8 @@ ngx_smtp_worker_start(ngx_cycle_t *cycle, ngx_smtp_main_conf_t *smcf)
             return NGX_ERROR;
         }
 
-        sc[i]->workers = ccf->worker_processes;
+        sc[i]->workers = (ngx_process == NGX_PROCESS_SINGLE)
+                         ? 1 : ccf->worker_processes;
         sc[i]->segments = ngx_smtp_worker_segments(cycle,
                                                    smcf->stores.nelts);
 

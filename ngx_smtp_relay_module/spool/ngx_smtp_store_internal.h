@@ -325,6 +325,8 @@ typedef struct {
     ngx_smtp_orphan_t        orphans[NGX_SMTP_LOOK_MAX];
     ngx_uint_t               norphans;  /* without SEGMENT-DONE */
     ngx_uint_t               workers;
+    ngx_uint_t               own;       /* segments that we have */
+    ngx_uint_t               looks;     /* in a row that left free ones */
     ngx_uint_t               room;      /* no more than so many */
     time_t                   now;
     ngx_int_t                rc;

@@ -6,17 +6,32 @@
 
 /*
  * Looking for segments that nobody has: in a thread, which locks some of them;
- * what became of it, on the event loop.  A store takes over no more than it
- * has room for, and remembers those that it is to let alone: they cannot be
- * read, workers died of them, or somebody else may know their queues.
+ * what became of it, on the event loop.  A store takes over no more than its
+ * part of all segments, until it is clear that nobody comes for the rest, and
+ * no more than it has room for.  It remembers those that it is to let alone:
+ * they cannot be read, workers died of them, or somebody else may know their
+ * queues.
  */
 
 
 #include "ngx_smtp_store_internal.h"
 
 
-static ngx_uint_t ngx_smtp_own_skipped(ngx_smtp_look_t *look,
-    ngx_smtp_segment_id_t *id);
+/*
+ * Looks that left free ones for others, who look every two seconds at least.
+ * After these it is counted on half as many workers with each look, and at
+ * the last on nobody else.
+ */
+#define NGX_SMTP_LOOK_PATIENCE  8
+#define NGX_SMTP_LOOK_LAST      14
+
+
+static void ngx_smtp_own_look_lock(ngx_smtp_spool_t *spool,
+    ngx_smtp_look_t *look, ngx_smtp_spool_list_t *list);
+static ngx_uint_t ngx_smtp_own_share(ngx_smtp_look_t *look,
+    ngx_smtp_spool_list_t *list);
+static int ngx_libc_cdecl ngx_smtp_own_by_id(const void *one,
+    const void *two);
 static void ngx_smtp_own_crowded(ngx_smtp_store_t *store,
     ngx_uint_t crowded);
 static void ngx_smtp_own_orphan(ngx_smtp_store_t *store,
@@ -26,12 +41,10 @@ static void ngx_smtp_own_orphan(ngx_smtp_store_t *store,
 void
 ngx_smtp_own_look(ngx_smtp_spool_t *spool, ngx_smtp_look_t *look)
 {
-    ngx_int_t                 rc;
-    ngx_uint_t                i, share;
-    ngx_smtp_fault_t          fault;
-    ngx_smtp_refused_t       *r;
-    ngx_smtp_spool_list_t     list;
-    ngx_smtp_segment_file_t  *f;
+    ngx_int_t              rc;
+    ngx_uint_t             i;
+    ngx_smtp_fault_t       fault;
+    ngx_smtp_spool_list_t  list;
 
     look->rc = ngx_smtp_spool_list(spool, &list, &look->fault);
 
@@ -39,46 +52,7 @@ ngx_smtp_own_look(ngx_smtp_spool_t *spool, ngx_smtp_look_t *look)
         return;
     }
 
-    for (i = 0; i < list.nsegments; i++) {
-
-        if (ngx_smtp_own_skipped(look, &list.segments[i].id)) {
-            continue;
-        }
-
-        /* with one more than there is room for something is left */
-
-        if (look->nfiles == NGX_SMTP_LOOK_MAX || look->nfiles > look->room) {
-            look->more = 1;
-            break;
-        }
-
-        f = &look->files[look->nfiles];
-        rc = ngx_smtp_segment_lock(spool, f, &list.segments[i].id);
-
-        if (rc == NGX_OK) {
-            look->nfiles++;
-
-        } else if (rc != NGX_AGAIN && look->nrefused < NGX_SMTP_LOOK_MAX) {
-            r = &look->refused[look->nrefused++];
-
-            r->id = list.segments[i].id;
-            r->version = f->header.version;
-            r->rc = rc;
-            r->fault = f->fault;
-        }
-    }
-
-    share = (look->nfiles + look->workers - 1) / look->workers;
-
-    if (share > look->room) {
-        share = look->room;
-        look->crowded = 1;
-    }
-
-    while (look->nfiles > share) {
-        ngx_smtp_segment_close(NULL, &look->files[--look->nfiles]);
-        look->more = 1;
-    }
+    ngx_smtp_own_look_lock(spool, look, &list);
 
     for (i = 0; i < list.norphans; i++) {
         rc = ngx_smtp_spool_orphan(spool, &list.orphans[i], &fault);
@@ -96,20 +70,97 @@ ngx_smtp_own_look(ngx_smtp_spool_t *spool, ngx_smtp_look_t *look)
 }
 
 
-static ngx_uint_t
-ngx_smtp_own_skipped(ngx_smtp_look_t *look, ngx_smtp_segment_id_t *id)
-{
-    ngx_uint_t  i;
+/* Locks those that are taken; one more tells whether something is left. */
 
-    for (i = 0; i < look->nskip; i++) {
-        if (ngx_memcmp(look->skip[i].bytes, id->bytes, NGX_SMTP_ID_SIZE)
-            == 0)
+static void
+ngx_smtp_own_look_lock(ngx_smtp_spool_t *spool, ngx_smtp_look_t *look,
+    ngx_smtp_spool_list_t *list)
+{
+    ngx_int_t                 rc;
+    ngx_uint_t                i, share, take;
+    ngx_smtp_refused_t       *r;
+    ngx_smtp_segment_file_t   f;
+
+    share = ngx_smtp_own_share(look, list);
+    take = ngx_min(share, look->room);
+
+    for (i = 0; i < list->nsegments; i++) {
+
+        rc = ngx_smtp_segment_lock(spool, &f, &list->segments[i].id);
+
+        if (rc == NGX_OK) {
+
+            if (look->nfiles == take || look->nfiles == NGX_SMTP_LOOK_MAX) {
+                ngx_smtp_segment_close(NULL, &f);
+
+                look->more = 1;
+                look->crowded = (look->nfiles == take && take < share);
+                break;
+            }
+
+            look->files[look->nfiles++] = f;
+
+        } else if (rc != NGX_AGAIN && look->nrefused < NGX_SMTP_LOOK_MAX) {
+            r = &look->refused[look->nrefused++];
+
+            r->id = list->segments[i].id;
+            r->version = f.header.version;
+            r->rc = rc;
+            r->fault = f.fault;
+        }
+    }
+}
+
+
+/*
+ * How many of the segments to take, so that each worker has as many in the
+ * end: half of that now, as others want some of what is due early, too.  The
+ * list loses those that are ours, or to be let alone.
+ */
+static ngx_uint_t
+ngx_smtp_own_share(ngx_smtp_look_t *look, ngx_smtp_spool_list_t *list)
+{
+    ngx_uint_t  i, n, workers;
+
+    ngx_qsort(look->skip, look->nskip, sizeof(ngx_smtp_segment_id_t),
+              ngx_smtp_own_by_id);
+
+    for (i = 0, n = 0; i < list->nsegments; i++) {
+
+        if (bsearch(&list->segments[i].id, look->skip, look->nskip,
+                    sizeof(ngx_smtp_segment_id_t), ngx_smtp_own_by_id)
+            == NULL)
         {
-            return 1;
+            list->segments[n++] = list->segments[i];
         }
     }
 
-    return 0;
+    list->nsegments = n;
+
+    workers = look->workers;
+
+    if (look->looks >= NGX_SMTP_LOOK_LAST) {
+        workers = 1;
+
+    } else if (look->looks > NGX_SMTP_LOOK_PATIENCE) {
+        workers >>= look->looks - NGX_SMTP_LOOK_PATIENCE;
+        workers = ngx_max(workers, 1);
+    }
+
+    if (workers == 1) {
+        return n;
+    }
+
+    n = (look->own + n + workers - 1) / workers;
+
+    return n > look->own ? (n - look->own + 1) / 2 : 0;
+}
+
+
+static int ngx_libc_cdecl
+ngx_smtp_own_by_id(const void *one, const void *two)
+{
+    return ngx_memcmp(one, two, sizeof(ngx_smtp_segment_id_t));
 }
 
 
@@ -120,7 +171,7 @@ ngx_smtp_own_room(ngx_smtp_store_t *store)
     ngx_queue_t  *q;
 
     if (store->conf->segments == 0) {
-        return NGX_SMTP_LOOK_MAX;
+        return NGX_MAX_UINT32_VALUE;
     }
 
     n = 0;
@@ -188,12 +239,22 @@ ngx_smtp_own_looked(ngx_smtp_store_t *store, ngx_smtp_look_t *look)
         }
     }
 
-    if (look->more && !look->crowded) {
-        store->looks = ngx_min(store->looks + 1, 16);
-        store->look_at = ngx_current_msec + NGX_SMTP_STORE_TICK;
-
-    } else {
+    if (!look->more || look->crowded) {
         store->looks = 0;
+        return;
+    }
+
+    /* with the next tick */
+
+    store->look_at = ngx_current_msec;
+
+    /* our part comes first; who waits for others counts */
+
+    if (look->nfiles && store->looks <= NGX_SMTP_LOOK_PATIENCE) {
+        store->looks = 0;
+
+    } else if (store->looks < NGX_SMTP_LOOK_LAST) {
+        store->looks++;
     }
 }
 

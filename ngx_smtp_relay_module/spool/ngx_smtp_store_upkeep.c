@@ -437,6 +437,8 @@ ngx_smtp_upkeep_prepare_look(ngx_smtp_upkeep_t *u)
         look->skip[look->nskip++] = seg->file.header.id;
     }
 
+    look->own = look->nskip;
+
     for (i = 0; i < store->nshunned; i++) {
         if (store->shunned[i].forever
             || !ngx_smtp_after(store->shunned[i].until))
@@ -445,9 +447,8 @@ ngx_smtp_upkeep_prepare_look(ngx_smtp_upkeep_t *u)
         }
     }
 
-    /* those that the others do not take are ours after all */
-
-    look->workers = ngx_max(store->conf->workers >> store->looks, 1);
+    look->workers = ngx_max(store->conf->workers, 1);
+    look->looks = store->looks;
     look->room = ngx_smtp_own_room(store);
     look->now = u->now;
 

@@ -177,7 +177,35 @@ test_two(void **state)
     env_time(5000);
 
     assert_int_equal(w[0]->nmessages + w[1]->nmessages, TEST_SEGMENTS);
-    assert_in_range(w[0]->nmessages, TEST_SEGMENTS / 5, TEST_SEGMENTS * 4 / 5);
+    assert_in_range(w[0]->nmessages, TEST_SEGMENTS * 2 / 5,
+                    TEST_SEGMENTS * 3 / 5);
+
+    env_stop(w[0]);
+    env_stop(w[1]);
+}
+
+
+/* who comes first does not take what others are about to come for */
+
+static void
+test_late(void **state)
+{
+    ngx_uint_t     k;
+    env_worker_t  *w[2];
+
+    test_leave(ngx_time());
+
+    for (k = 0; k < 2; k++) {
+        w[k] = env_start(0, NULL);
+        w[k]->conf.workers = 2;
+
+        env_time(k ? 4000 : 1000);
+
+        assert_in_range(w[0]->nmessages, TEST_SEGMENTS * 2 / 5,
+                        TEST_SEGMENTS * 3 / 5);
+    }
+
+    assert_int_equal(w[0]->nmessages + w[1]->nmessages, TEST_SEGMENTS);
 
     env_stop(w[0]);
     env_stop(w[1]);
@@ -228,6 +256,7 @@ main(void)
     const struct CMUnitTest  tests[] = {
         test(test_one),
         test(test_two),
+        test(test_late),
         test(test_again),
     };
 
