@@ -199,6 +199,8 @@ struct ngx_smtp_segment_s {
     ngx_msec_t               retry_at;  /* after a fault */
     ngx_msec_t               reread_at;
     ngx_msec_t               renew_at;  /* sealed or compacted not before */
+    time_t                   due;       /* earliest, when it is given up; 0:
+                                           not known, and soon done */
 
     /* large bodies of ended messages: unlinked once that is synced */
     uint32_t                *dead;

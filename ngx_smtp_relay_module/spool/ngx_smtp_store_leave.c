@@ -17,6 +17,7 @@
 static void ngx_smtp_own_give_up(ngx_smtp_segment_t *seg);
 static void ngx_smtp_own_close(ngx_smtp_segment_t *seg);
 static void ngx_smtp_own_detach(ngx_smtp_store_t *store);
+static void ngx_smtp_own_due(ngx_smtp_segment_t *seg, ngx_smtp_message_t *m);
 static ngx_int_t ngx_smtp_release_begin(ngx_smtp_segment_t *seg, time_t now);
 static ngx_int_t ngx_smtp_release_snapshot(ngx_smtp_segment_t *seg);
 
@@ -183,6 +184,7 @@ ngx_smtp_own_close(ngx_smtp_segment_t *seg)
     }
 
     seg->state = ngx_smtp_state_forget;
+    seg->due = NGX_MAX_INT_T_VALUE;
 
     ngx_smtp_store_slice(seg->store);
 }
@@ -212,6 +214,7 @@ ngx_smtp_own_forget_some(ngx_smtp_segment_t *seg)
         q = ngx_queue_head(&seg->messages);
         m = ngx_queue_data(q, ngx_smtp_message_t, link);
 
+        ngx_smtp_own_due(seg, m);
         ngx_smtp_message_gone(m);
         ngx_queue_remove(q);
         ngx_queue_insert_tail(&seg->forgotten, q);
@@ -223,6 +226,32 @@ ngx_smtp_own_forget_some(ngx_smtp_segment_t *seg)
     }
 
     return 1;
+}
+
+
+/* What is due first goes first: the next owner is waiting for it. */
+
+static void
+ngx_smtp_own_due(ngx_smtp_segment_t *seg, ngx_smtp_message_t *m)
+{
+    ngx_queue_t        *q;
+    ngx_smtp_report_t  *r;
+
+    if (m->hold) {
+        return;
+    }
+
+    if (m->npending) {
+        seg->due = ngx_min(seg->due, m->due_at);
+    }
+
+    for (q = ngx_queue_head(&m->reports);
+         q != ngx_queue_sentinel(&m->reports);
+         q = ngx_queue_next(q))
+    {
+        r = ngx_queue_data(q, ngx_smtp_report_t, link);
+        seg->due = ngx_min(seg->due, r->due_at);
+    }
 }
 
 

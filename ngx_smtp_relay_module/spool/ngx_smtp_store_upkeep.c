@@ -125,8 +125,13 @@ ngx_smtp_upkeep_choose(ngx_smtp_store_t *store, ngx_smtp_segment_t **found)
 
         op = ngx_smtp_upkeep_segment(seg);
 
-        if (op != ngx_smtp_upkeep_none
-            && (best == ngx_smtp_upkeep_none || op < best))
+        if (op == ngx_smtp_upkeep_none) {
+            continue;
+        }
+
+        if (best == ngx_smtp_upkeep_none || op < best
+            || (op == best && op == ngx_smtp_upkeep_release
+                && seg->due < (*found)->due))
         {
             best = op;
             *found = seg;

@@ -7,13 +7,15 @@
 /*
  * More segments than one look takes, left by a worker that went: those whose
  * mail is due earliest are taken over first, by one worker or by several, and
- * a change of when something is due counts.
+ * a change of when something is due counts.  They are given up in that order,
+ * too.
  *
  * sources: t/unit/store_env.c
  */
 
 
 #include "store_env.h"
+#include "ngx_smtp_segment.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +29,8 @@ static time_t test_due(ngx_uint_t i);
 static void test_leave(time_t now);
 static ngx_uint_t test_place(env_worker_t *w, ngx_uint_t i);
 static ngx_uint_t test_ordered(env_worker_t *w);
+static time_t test_released(ngx_smtp_spool_t *spool,
+    ngx_smtp_segment_id_t *ids, time_t *dues, ngx_uint_t *n);
 
 
 static env_mail_t  test_mail[TEST_SEGMENTS];
@@ -247,6 +251,110 @@ test_again(void **state)
 }
 
 
+/* When a segment that is free now is due; it is not asked for again. */
+
+static time_t
+test_released(ngx_smtp_spool_t *spool, ngx_smtp_segment_id_t *ids,
+    time_t *dues, ngx_uint_t *n)
+{
+    time_t                    due;
+    ngx_uint_t                i;
+    ngx_smtp_segment_file_t   f;
+
+    for (i = 0; i < *n; i++) {
+
+        if (ngx_smtp_segment_lock(spool, &f, &ids[i]) != NGX_OK) {
+            continue;
+        }
+
+        ngx_smtp_segment_close(NULL, &f);
+
+        due = dues[i];
+        ids[i] = ids[--*n];
+        dues[i] = dues[*n];
+
+        return due;
+    }
+
+    return 0;
+}
+
+
+/* a leaving worker gives up first what is due first */
+
+static void
+test_going(void **state)
+{
+    time_t                  now, due, last, dues[TEST_SEGMENTS];
+    u_char                  text[NGX_SMTP_QUEUE_ID_LEN];
+    ngx_uint_t              i, n, released, rounds;
+    env_worker_t           *w;
+    ngx_smtp_spool_t        spool;
+    ngx_smtp_fault_t        fault;
+    ngx_smtp_message_t     *m;
+    ngx_smtp_segment_id_t   ids[TEST_SEGMENTS];
+
+    now = ngx_time();
+    n = 20;
+
+    w = env_start(1, NULL);
+    env_time(300);
+
+    for (i = 0; i < n; i++) {
+        env_mail(&test_mail[i], "internet", 2, 300, i);
+        assert_int_equal(env_accepted(w, &test_mail[i]), NGX_OK);
+        env_time(50);
+    }
+
+    for (i = 0; i < n; i++) {
+        m = env_find(w, i);
+        dues[i] = now + test_due(i);
+
+        env_result(m, 0, NGX_SMTP_RESULT_DEFERRED, dues[i]);
+
+        (void) ngx_smtp_message_id(m, text);
+        assert_int_equal(ngx_smtp_segment_id_parse(&ids[i], text,
+                                                   NGX_SMTP_ID_TEXT), NGX_OK);
+    }
+
+    env_time(1000);
+
+    assert_int_equal(ngx_smtp_spool_open(&spool, env_path, &fault), NGX_OK);
+
+    ngx_smtp_store_leave(w->store);
+
+    last = 0;
+    released = 0;
+
+    for (rounds = 0; n; rounds++) {
+        assert_true(rounds < 20000);
+
+        if (env_step() == 0) {
+            shim_time_advance(50);
+        }
+
+        due = test_released(&spool, ids, dues, &n);
+
+        if (due == 0) {
+            continue;
+        }
+
+        /* the first one is chosen before all are known, perhaps */
+
+        if (released > 1 && due < last) {
+            fail_msg("due in %d s, but released behind one due in %d s",
+                     (int) (due - now), (int) (last - now));
+        }
+
+        last = due;
+        released++;
+    }
+
+    ngx_smtp_spool_close(&spool);
+    env_stop(w);
+}
+
+
 int
 main(void)
 {
@@ -258,6 +366,7 @@ main(void)
         test(test_two),
         test(test_late),
         test(test_again),
+        test(test_going),
     };
 
     return shim_run(tests);
