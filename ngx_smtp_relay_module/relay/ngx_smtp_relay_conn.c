@@ -30,6 +30,7 @@
 
 static void ngx_smtp_conn_handler(ngx_smtp_peer_t *p, ngx_uint_t event);
 static void ngx_smtp_conn_connect(ngx_smtp_conn_t *conn);
+static ngx_int_t ngx_smtp_conn_connected(ngx_smtp_talk_t *talk);
 static void ngx_smtp_conn_client(ngx_smtp_conn_t *conn);
 static ngx_int_t ngx_smtp_conn_input(ngx_smtp_talk_t *talk,
     ngx_int_t action);
@@ -51,12 +52,12 @@ static void ngx_smtp_conn_closed(ngx_smtp_talk_t *talk);
 static ngx_uint_t ngx_smtp_conn_retry(ngx_smtp_conn_t *conn);
 static void ngx_smtp_conn_reason(ngx_smtp_conn_t *conn,
     ngx_smtp_verdict_t *v, u_char *buf, size_t size);
-static ngx_int_t ngx_smtp_conn_name(ngx_smtp_talk_t *talk);
+static void ngx_smtp_conn_name(ngx_smtp_conn_t *conn);
 static void ngx_smtp_conn_free(ngx_smtp_conn_t *conn, ngx_uint_t failed);
 
 
 static ngx_smtp_talk_callbacks_t  ngx_smtp_conn_callbacks = {
-    ngx_smtp_conn_name,
+    ngx_smtp_conn_connected,
     ngx_smtp_conn_input,
     ngx_smtp_conn_ready,
     NULL,
@@ -219,6 +220,34 @@ ngx_smtp_conn_connect(ngx_smtp_conn_t *conn)
     /* what the balancer wanted to know of the message may go with it */
 
     ngx_memzero(ngx_smtp_eval_get_ctx(s), sizeof(ngx_smtp_eval_ctx_t));
+}
+
+
+static ngx_int_t
+ngx_smtp_conn_connected(ngx_smtp_talk_t *talk)
+{
+    ngx_str_t        *name;
+    ngx_smtp_conn_t  *conn;
+
+    conn = talk->data;
+    name = &conn->peer->name;
+
+    /*
+     * The server whose TLS failed could not be reached in clear, and this is
+     * the next one
+     */
+
+    if (conn->no_tls
+        && (name->len != conn->tls_failed.len
+            || ngx_memcmp(name->data, conn->tls_failed.data, name->len) != 0))
+    {
+        conn->no_tls = 0;
+        ngx_smtp_conn_client(conn);
+    }
+
+    ngx_smtp_conn_name(conn);
+
+    return NGX_OK;
 }
 
 
@@ -682,6 +711,7 @@ ngx_smtp_conn_retry(ngx_smtp_conn_t *conn)
                       "TLS with next hop failed, trying without");
 
         conn->no_tls = 1;
+        conn->tls_failed = conn->peer->name;
 
         ngx_smtp_conn_client(conn);
         ngx_smtp_peer_reconnect(conn->peer);
@@ -780,23 +810,21 @@ ngx_smtp_conn_close(ngx_smtp_conn_t *conn, ngx_uint_t quit)
 }
 
 
-static ngx_int_t
-ngx_smtp_conn_name(ngx_smtp_talk_t *talk)
+static void
+ngx_smtp_conn_name(ngx_smtp_conn_t *conn)
 {
     u_char           *p, buf[NGX_SOCKADDR_STRLEN];
     size_t            len;
     ngx_str_t        *host;
-    ngx_smtp_conn_t  *conn;
     ngx_smtp_peer_t  *peer;
 
-    conn = talk->data;
     peer = conn->peer;
     host = &conn->route->conf->tls_name;
 
     conn->name = peer->name;
 
     if (peer->sockaddr->sa_family == AF_UNIX) {
-        return NGX_OK;
+        return;
     }
 
     len = ngx_sock_ntop(peer->sockaddr, peer->socklen, buf,
@@ -804,7 +832,7 @@ ngx_smtp_conn_name(ngx_smtp_talk_t *talk)
 
     p = ngx_pnalloc(peer->pool, host->len + len + sizeof("[]:65535") - 1);
     if (p == NULL) {
-        return NGX_OK;
+        return;
     }
 
     conn->name.data = p;
@@ -812,8 +840,6 @@ ngx_smtp_conn_name(ngx_smtp_talk_t *talk)
                                  (ngx_uint_t)
                                      ngx_inet_get_port(peer->sockaddr))
                      - p;
-
-    return NGX_OK;
 }
 
 

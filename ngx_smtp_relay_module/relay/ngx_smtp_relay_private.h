@@ -123,6 +123,7 @@ struct ngx_smtp_conn_s {
     ngx_stream_session_t     *eval;
     ngx_smtp_site_slot_t      slot;
     ngx_str_t                 name;       /* "host[192.0.2.1]:25" */
+    ngx_str_t                 tls_failed; /* no_tls: the server, of its peer */
     unsigned                  connecting:1;   /* or connected */
     unsigned                  ready:1;    /* a message may be sent */
     unsigned                  idle:1;

@@ -40,6 +40,7 @@ static void test_surplus_no_progress(void **state);
 static void test_surplus_lost(void **state);
 static void test_utf8_again(void **state);
 static void test_unsecured(void **state);
+static void test_tls_of_next_server(void **state);
 static void test_report_too_large(void **state);
 static void test_broken_sessions(void **state);
 static void test_requeue_report(void **state);
@@ -292,6 +293,49 @@ test_unsecured(void **state)
 }
 
 
+/* TLS failed with one server: that is its affair, and not that of the next */
+
+static void
+test_tls_of_next_server(void **state)
+{
+    size_t  i;
+
+    static const char  ehlo[] = "250-mx\r\n250-PIPELINING\r\n"
+                                "250 STARTTLS\r\n";
+
+    scene_teardown(NULL);
+
+    for (i = 0; i < 2; i++) {
+        scene_setup(NULL);
+        qcf.tls = NGX_SMTP_RELAY_TLS_OPPORTUNISTIC;
+
+        scene_submit("a@from.test", "x\r\n", 1, "b@to.test");
+        scene_settle();
+        scene_open_session(0, ehlo);
+        assert_string_equal(scene_heard(0), "STARTTLS\r\n");
+        scene_say(0, "220 go\r\n");
+        assert_int_equal(scene_peer(0)->tls, 1);
+        scene_lose(0, NGX_SMTP_PEER_TLS);
+        assert_int_equal(scene_peer(0)->reconnected, 1);
+
+        /* it cannot be reached any more, and another one can */
+
+        if (i == 1) {
+            ngx_str_set(&scene_peer(0)->peer->name, "192.0.2.2:25");
+        }
+
+        scene_open_session(0, ehlo);
+        assert_string_equal(scene_heard(0),
+                            i == 1 ? "STARTTLS\r\n"
+                                   : "MAIL FROM:<a@from.test>\r\n"
+                                     "RCPT TO:<b@to.test>\r\nDATA\r\n");
+        scene_teardown(NULL);
+    }
+
+    scene_setup(NULL);
+}
+
+
 /* with the whole original it is too large: then with the header only */
 
 static void
@@ -472,6 +516,8 @@ main(void)
         cmocka_unit_test_setup_teardown(test_utf8_again, scene_setup,
                                         scene_teardown),
         cmocka_unit_test_setup_teardown(test_unsecured, scene_setup,
+                                        scene_teardown),
+        cmocka_unit_test_setup_teardown(test_tls_of_next_server, scene_setup,
                                         scene_teardown),
         cmocka_unit_test_setup_teardown(test_report_too_large, scene_setup,
                                         scene_teardown),
