@@ -97,28 +97,38 @@ ngx_smtp_json_bytes(ngx_smtp_json_t *j, const void *data, size_t len)
 void
 ngx_smtp_json_string(ngx_smtp_json_t *j, ngx_str_t *s)
 {
-    u_char      *p, c;
-    size_t       i;
-    ngx_uint_t   utf8;
+    u_char      *p, *last, *src, c;
+    ngx_uint_t   n;
 
     if (ngx_smtp_json_room(j, s->len * 6 + 2) != NGX_OK) {
         return;
     }
 
-    utf8 = ngx_smtp_utf8_valid(s->data, s->len);
     p = j->pos;
+    src = s->data;
+    last = src + s->len;
 
     *p++ = '"';
 
-    for (i = 0; i < s->len; i++) {
-        c = s->data[i];
+    while (src < last) {
+        c = *src;
+
+        n = (c > 0x7f) ? ngx_smtp_utf8_sequence(src, last) : 0;
+
+        if (n) {
+            p = ngx_cpymem(p, src, n);
+            src += n;
+            continue;
+        }
+
+        src++;
 
         if (c == '"' || c == '\\') {
             *p++ = '\\';
             *p++ = c;
 
-        } else if (c < 0x20 || c == 0x7f || (c > 0x7f && !utf8)) {
-            p = ngx_sprintf(p, "\\u00%02xd", (ngx_int_t) c);
+        } else if (c < 0x20 || c >= 0x7f) {
+            p = ngx_sprintf(p, "\\u00%02xi", (ngx_int_t) c);
 
         } else {
             *p++ = c;

@@ -42,8 +42,9 @@ void ngx_smtp_json_raw(ngx_smtp_json_t *j, const char *text);
 void ngx_smtp_json_bytes(ngx_smtp_json_t *j, const void *data, size_t len);
 
 /*
- * Values, and members of an object: a comma before all but the first.  Text
- * that is not UTF-8 is shown as if it were ISO 8859-1.
+ * Values, and members of an object: a comma before all but the first.  What is
+ * not UTF-8 in a text, such as a character that was cut off, is shown as if it
+ * were ISO 8859-1.
  */
 void ngx_smtp_json_string(ngx_smtp_json_t *j, ngx_str_t *s);
 void ngx_smtp_json_number(ngx_smtp_json_t *j, int64_t n);

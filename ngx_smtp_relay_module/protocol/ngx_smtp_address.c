@@ -33,7 +33,6 @@ static ngx_uint_t ngx_smtp_is_atext(u_char ch);
 static ngx_uint_t ngx_smtp_is_label(u_char ch);
 static ngx_int_t ngx_smtp_inet4_check(u_char *p, u_char *last);
 static ngx_int_t ngx_smtp_inet6_check(u_char *p, u_char *last);
-static ngx_uint_t ngx_smtp_utf8_sequence(u_char *p, u_char *last);
 
 
 ngx_int_t
@@ -685,9 +684,7 @@ ngx_smtp_utf8_valid(u_char *p, size_t len)
 }
 
 
-/* the length of a sequence by the table of RFC 3629 section 4, or 0 */
-
-static ngx_uint_t
+ngx_uint_t
 ngx_smtp_utf8_sequence(u_char *p, u_char *last)
 {
     u_char      low, high;

@@ -105,5 +105,11 @@ size_t ngx_smtp_local_unquote(u_char *dst, ngx_str_t *local);
  */
 ngx_uint_t ngx_smtp_utf8_valid(u_char *p, size_t len);
 
+/*
+ * The length of the sequence at p, in front of last, of an octet that is not
+ * ASCII (table of RFC 3629 section 4); 0: it is not well-formed.
+ */
+ngx_uint_t ngx_smtp_utf8_sequence(u_char *p, u_char *last);
+
 
 #endif /* _NGX_SMTP_ADDRESS_H_INCLUDED_ */

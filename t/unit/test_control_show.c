@@ -296,7 +296,7 @@ test_parse(void)
 }
 
 
-/* each text comes out as it is, or as if it were ISO 8859-1 */
+/* each text comes out as it is, what is not UTF-8 as if it were ISO 8859-1 */
 
 static void
 test_hostile(void **state)
@@ -319,6 +319,8 @@ test_hostile(void **state)
         { "\x9b" "2J", "\xc2\x9b" "2J" },
         { "\xed\xa0\x80", "\xc3\xad\xc2\xa0\xc2\x80" },
         { "\xc3", "\xc3\x83" },
+        { "caf\xc3\xa9 caf\xe9 \xe2\x82",
+          "caf\xc3\xa9 caf\xc3\xa9 \xc3\xa2\xc2\x82" },
         { "</script>", "</script>" }
     };
 
