@@ -108,6 +108,9 @@ wait_for(sub { ($h->get(''))[1]{drained} }, 20, 'the node to be empty');
 is(smtpq('drain'), '0 drained: nothing is left', 'smtpq drain: drained');
 is($sink->count_messages(), 2, 'each was delivered once');
 
+like(smtpq('status'), qr/^draining: new mail is refused$/m,
+    'smtpq status: draining');
+
 # others may look, and not switch
 
 my $show = Test::SMTPRelay::Status->new($t, 'show');

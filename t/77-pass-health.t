@@ -191,6 +191,12 @@ $t->wait_log(qr/\[warn\].* upstream "127.0.0.1:$a_port" of "smtp_pass two" is /
     . qr/down, health checks failed: 2, the last one: 554 maintenance/);
 is(backend('two', 'a')->{last_failure}, '554 maintenance', 'the reason');
 
+my (undef, $out) = $t->command($^X, "$FindBin::Bin/../ngx_smtp_relay_module/"
+    . 'tools/smtpq', '--url', 'http://127.0.0.1:' . $t->port('http')
+    . '/smtp/', 'status');
+like($out, qr/^backend 127\.0\.0\.1:$a_port +down, smtp_pass two: 554 maint/m,
+    'as smtpq has it');
+
 like(mail('two', "one$_\@from.test"), qr/^250 /, "message $_") for 1 .. 6;
 is(scalar($sink{a}->messages()), 0, 'none for the one that is down');
 is(scalar($sink{b}->messages()), 6, 'all for the other');

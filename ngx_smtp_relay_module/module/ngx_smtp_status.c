@@ -787,7 +787,8 @@ ngx_smtp_status_missing(ngx_smtp_status_conf_t *conf, ngx_smtp_status_t *s,
                             &conf->paths[i], (size_t) 20, request->id.data);
 
         if (ngx_file_info(path, &fi) != NGX_FILE_ERROR) {
-            ngx_smtp_json_text(j, "error", "its segment is changing hands");
+            ngx_smtp_json_text(j, "error", "its segment is changing hands, "
+                               "or left alone (see the error log)");
             ngx_smtp_json_raw(j, "}");
 
             return 503;

@@ -564,7 +564,8 @@ ngx_smtp_status_ask(ngx_http_request_t *r, ngx_smtp_control_request_t *control)
                          ngx_cycle->log)
         != NGX_OK)
     {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        return ngx_smtp_status_error(r, NGX_HTTP_INTERNAL_SERVER_ERROR,
+                                     "no memory, or no files may be opened");
     }
 
     cln->handler = ngx_smtp_status_cleanup;
