@@ -774,7 +774,9 @@ ngx_smtp_status_missing(ngx_smtp_status_conf_t *conf, ngx_smtp_status_t *s,
 
     ngx_smtp_json_raw(j, "{");
 
-    if (s->partial) {
+    /* (one of an older version may not have looked at all it has) */
+
+    if (s->partial || s->position) {
         ngx_smtp_json_text(j, "error", "not every worker has answered");
         ngx_smtp_json_raw(j, "}");
 

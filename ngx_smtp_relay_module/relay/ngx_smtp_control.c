@@ -372,7 +372,9 @@ ngx_smtp_control_step(ngx_smtp_control_job_t *job)
         if (job->envelope || n % NGX_SMTP_CONTROL_LOOKS == 0) {
             now = ngx_smtp_control_clock();
 
-            if (now >= job->deadline) {
+            /* of one message there is no part: who asks leaves in time */
+
+            if (now >= job->deadline && job->request.id.len == 0) {
                 job->stop = 1;
                 ngx_smtp_control_late(job);
             }

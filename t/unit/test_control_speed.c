@@ -63,6 +63,7 @@ static void test_act(void **state);
 static void test_bounds(void **state);
 static void test_slow(void **state);
 static void test_full(void **state);
+static void test_late(void **state);
 
 
 static ngx_smtp_store_t          store;
@@ -739,6 +740,48 @@ test_full(void **state)
 }
 
 
+/* a message that is asked for by its id is found, however late it gets */
+
+static void
+test_late(void **state)
+{
+    u_char                       id[NGX_SMTP_QUEUE_ID_LEN];
+    ngx_str_t                    payload;
+    ngx_uint_t                   n;
+    ngx_pool_t                  *pool;
+    ngx_smtp_bus_call_t          call;
+    ngx_smtp_control_request_t   request;
+
+    memset(&request, 0, sizeof(request));
+    memset(&call, 0, sizeof(call));
+
+    request.op = NGX_SMTP_CONTROL_SHOW;
+    request.limit = 100;
+    request.id.data = id;
+    request.id.len = ngx_smtp_message_id(&messages[2 * TEST_EACH - 1], id)
+                     - id;
+
+    pool = ngx_create_pool(4096, &shim_log);
+    assert_int_equal(ngx_smtp_control_encode(&request, pool, &payload),
+                     NGX_OK);
+
+    n = bus_answered;
+
+    bus_handler(bus_data, &call, &payload);
+    usleep(NGX_SMTP_CONTROL_BUDGET + 1000);
+
+    do {
+        test_next();
+    } while (shim_posted_run() && bus_answered == n);
+
+    assert_int_equal(bus_answered, n + 1);
+    assert_int_equal(answer.rows, 1);
+    assert_false(answer.more);
+
+    ngx_destroy_pool(pool);
+}
+
+
 int
 main(void)
 {
@@ -755,6 +798,8 @@ main(void)
         cmocka_unit_test_setup_teardown(test_slow, test_setup,
                                         test_teardown),
         cmocka_unit_test_setup_teardown(test_full, test_setup,
+                                        test_teardown),
+        cmocka_unit_test_setup_teardown(test_late, test_setup,
                                         test_teardown),
     };
 
