@@ -19,6 +19,8 @@
 #include "ngx_smtp_session.h"
 
 
+static ngx_int_t ngx_smtp_session_auth_start(ngx_smtp_session_t *s,
+    ngx_str_t *arg);
 static ngx_int_t ngx_smtp_session_auth_step(ngx_smtp_session_t *s,
     ngx_int_t rc);
 static ngx_int_t ngx_smtp_session_login(ngx_smtp_session_t *s);
@@ -29,11 +31,26 @@ static void ngx_smtp_session_logged_in(ngx_smtp_login_t *login);
 ngx_int_t
 ngx_smtp_command_auth(ngx_smtp_session_t *s, ngx_smtp_command_t *cmd)
 {
+    ngx_int_t  rc;
+
+    rc = ngx_smtp_session_auth_start(s, &cmd->arg);
+
+    /* also what was refused may be a password */
+
+    ngx_explicit_memzero(cmd->arg.data, cmd->arg.len);
+
+    return rc;
+}
+
+
+static ngx_int_t
+ngx_smtp_session_auth_start(ngx_smtp_session_t *s, ngx_str_t *arg)
+{
     ngx_int_t   rc;
     ngx_str_t   name, initial;
     ngx_uint_t  mechanism;
 
-    rc = ngx_smtp_auth_parse(&cmd->arg, &name, &initial);
+    rc = ngx_smtp_auth_parse(arg, &name, &initial);
 
     if (rc != NGX_OK) {
         ngx_smtp_session_reply(s, rc, NULL);
@@ -64,8 +81,6 @@ ngx_smtp_command_auth(ngx_smtp_session_t *s, ngx_smtp_command_t *cmd)
 
     rc = ngx_smtp_sasl_start(s->sasl, mechanism,
                              initial.data ? &initial : NULL);
-
-    ngx_explicit_memzero(cmd->arg.data, cmd->arg.len);
 
     return ngx_smtp_session_auth_step(s, rc);
 }
@@ -292,8 +307,6 @@ ngx_smtp_session_logged_in(ngx_smtp_login_t *login)
         }
 
     } else {
-        ngx_smtp_session_forget(s);
-
         name.data = buf;
         name.len = ngx_smtp_reply_sanitize(buf, buf + sizeof(buf),
                                            &login->name)
@@ -303,6 +316,10 @@ ngx_smtp_session_logged_in(ngx_smtp_login_t *login)
                       "login \"%V\" %s", &name,
                       login->rc == NGX_DECLINED ? "refused"
                                                 : "could not be checked");
+    }
+
+    if (s->login_rc != NGX_OK) {
+        ngx_smtp_session_forget(s);
     }
 
     ngx_smtp_session_resume(s);

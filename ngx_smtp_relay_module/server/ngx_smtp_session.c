@@ -79,7 +79,6 @@ ngx_smtp_server_handler(ngx_stream_session_t *st)
         s->helo.len = 0;
         s->account = NULL;
         s->snapshot = NULL;
-        ngx_smtp_session_forget(s);
 
         /* what a filter said of the client was not said by the client */
 
@@ -532,6 +531,10 @@ ngx_smtp_session_starttls(ngx_smtp_session_t *s)
     ngx_stream_core_main_conf_t  *cmcf;
 
     st = s->stream;
+
+    /* if the handshake fails nginx ends the session: we are not asked then */
+
+    ngx_smtp_session_forget(s);
 
     /* the handshake has a time of its own */
 

@@ -182,6 +182,14 @@ ngx_smtp_session_command(ngx_smtp_session_t *s, ngx_str_t *line)
 
     if (order != NGX_OK) {
         ngx_smtp_session_reply(s, order, NULL);
+
+        if (cmd.verb == NGX_SMTP_VERB_AUTH) {
+
+            /* a password that was sent too early or too late is one */
+
+            ngx_explicit_memzero(line->data, line->len);
+        }
+
         return NGX_OK;
     }
 

@@ -28,6 +28,10 @@
 #define NGX_SMTP_IN_SIZE  (NGX_SMTP_AUTH_LINE_MAX + 65536)
 
 
+static void ngx_smtp_session_input_wipe(ngx_smtp_session_t *s, u_char *pos,
+    u_char *last);
+
+
 static u_char  *ngx_smtp_in;
 
 
@@ -62,6 +66,7 @@ ngx_smtp_session_input_open(ngx_smtp_session_t *s)
     if (in->kept) {
         in->last = ngx_cpymem(ngx_smtp_in, in->kept, size);
 
+        ngx_smtp_session_input_wipe(s, in->kept, in->kept + size);
         ngx_free(in->kept);
         in->kept = NULL;
     }
@@ -97,6 +102,8 @@ ngx_smtp_session_input_read(ngx_smtp_session_t *s)
 
     if (left && in->pos > ngx_smtp_in) {
         ngx_memmove(ngx_smtp_in, in->pos, left);
+
+        ngx_smtp_session_input_wipe(s, ngx_smtp_in + left, in->last);
     }
 
     in->pos = ngx_smtp_in;
@@ -143,8 +150,11 @@ ngx_smtp_session_input_close(ngx_smtp_session_t *s)
         return NGX_ERROR;
     }
 
-    in->last = ngx_cpymem(in->kept, in->pos, size);
+    ngx_memcpy(in->kept, in->pos, size);
+    ngx_smtp_session_input_wipe(s, in->pos, in->last);
+
     in->pos = in->kept;
+    in->last = in->kept + size;
 
     return NGX_OK;
 }
@@ -153,9 +163,26 @@ ngx_smtp_session_input_close(ngx_smtp_session_t *s)
 void
 ngx_smtp_session_input_drop(ngx_smtp_session_t *s)
 {
-    if (s->input.kept) {
-        ngx_free(s->input.kept);
+    ngx_smtp_input_t  *in;
+
+    in = &s->input;
+
+    ngx_smtp_session_input_wipe(s, in->pos, in->last);
+
+    if (in->kept) {
+        ngx_free(in->kept);
     }
 
-    ngx_memzero(&s->input, sizeof(ngx_smtp_input_t));
+    ngx_memzero(in, sizeof(ngx_smtp_input_t));
+}
+
+
+/* Where there is AUTH, input that is left may be a part of a password. */
+
+static void
+ngx_smtp_session_input_wipe(ngx_smtp_session_t *s, u_char *pos, u_char *last)
+{
+    if (s->rules.offer_auth && pos < last) {
+        ngx_explicit_memzero(pos, last - pos);
+    }
 }
