@@ -123,11 +123,20 @@ ngx_smtp_pass_rcpt(ngx_smtp_transaction_t *txn, ngx_smtp_rcpt_t *rcpt)
     if (ps->mail_refused) {
         ngx_smtp_pass_answer_verdict(ps);
 
-    } else if (rc == NGX_ERROR) {
-        ngx_smtp_pass_give_up(ps, NGX_SMTP_PASS_ERROR);
+    } else {
 
-    } else if (rc == NGX_OK) {
-        ngx_smtp_pass_go(ps, NGX_SMTP_PASS_RCPT);
+        /* what was said of another recipient is no word on this one */
+
+        ngx_memzero(&ps->verdict, sizeof(ngx_smtp_verdict_t));
+
+        if (rc == NGX_ERROR) {
+            ngx_smtp_pass_give_back(ps);
+            ngx_smtp_pass_unpick(ps, 0);
+            ngx_smtp_pass_give_up(ps, NGX_SMTP_PASS_ERROR);
+
+        } else if (rc == NGX_OK) {
+            ngx_smtp_pass_go(ps, NGX_SMTP_PASS_RCPT);
+        }
     }
 
     ps->sync = 0;

@@ -45,6 +45,8 @@ static ngx_int_t ngx_smtp_pass_conn_done(ngx_smtp_talk_t *talk);
 static ngx_int_t ngx_smtp_pass_conn_sent(ngx_smtp_talk_t *talk);
 static void ngx_smtp_pass_conn_lost(ngx_smtp_talk_t *talk, ngx_uint_t how);
 static void ngx_smtp_pass_conn_closed(ngx_smtp_talk_t *talk);
+static void ngx_smtp_pass_conn_log(ngx_smtp_pass_conn_t *conn);
+static ngx_uint_t ngx_smtp_pass_conn_over(ngx_smtp_pass_conn_t *conn);
 static ngx_uint_t ngx_smtp_pass_conn_worn(ngx_smtp_pass_conn_t *conn);
 static void ngx_smtp_pass_conn_idle(ngx_smtp_pass_conn_t *conn);
 static void ngx_smtp_pass_conn_busy(ngx_smtp_pass_conn_t *conn);
@@ -474,6 +476,7 @@ ngx_smtp_pass_conn_lost(ngx_smtp_talk_t *talk, ngx_uint_t how)
 
     conn->timedout = (how == NGX_SMTP_CLIENT_LOST_TIMEOUT);
     conn->ours = (how == NGX_SMTP_CLIENT_LOST_LOCAL);
+    conn->closed = (how == NGX_SMTP_CLIENT_LOST_CLOSED);
 
     (void) ngx_smtp_client_lost(&conn->client, how);
 
@@ -489,7 +492,7 @@ ngx_smtp_pass_conn_lost(ngx_smtp_talk_t *talk, ngx_uint_t how)
 static void
 ngx_smtp_pass_conn_closed(ngx_smtp_talk_t *talk)
 {
-    ngx_uint_t             over, ours, level, stage, timedout, reused;
+    ngx_uint_t             over, ours, idle, stage, timedout, reused;
     ngx_smtp_pass_t       *ps;
     ngx_smtp_verdict_t    *v;
     ngx_smtp_pass_conn_t  *conn;
@@ -508,26 +511,14 @@ ngx_smtp_pass_conn_closed(ngx_smtp_talk_t *talk)
     reused = conn->reused;
     timedout = conn->timedout;
     ours = conn->ours;
+    idle = (ps->goal == NGX_SMTP_PASS_IDLE);
+    over = ngx_smtp_pass_conn_over(conn);
 
-    if (reused) {
-        ngx_log_error(NGX_LOG_INFO, &conn->peer->log, 0,
-                      "kept connection to upstream is gone: %V", &v->text);
+    ngx_smtp_pass_conn_log(conn);
 
-    } else {
-        level = (ps->goal == NGX_SMTP_PASS_IDLE) ? NGX_LOG_INFO : NGX_LOG_ERR;
+    /* what happens while nobody asks for anything answers nothing */
 
-        ngx_log_error(level, &conn->peer->log, 0, "%s: %ui %V",
-                      conn->ready ? "upstream failed"
-                                  : "no session with upstream",
-                      v->code, &v->text);
-    }
-
-    /* a reply too many behind the one that ended the message: that stands */
-
-    over = (conn->ready && stage == NGX_SMTP_CLIENT_ST_READY && !reused
-            && ps->goal != NGX_SMTP_PASS_IDLE);
-
-    if (!over) {
+    if (!over && !idle) {
         ngx_smtp_pass_verdict(ps, v);
     }
 
@@ -541,28 +532,87 @@ ngx_smtp_pass_conn_closed(ngx_smtp_talk_t *talk)
         return;
     }
 
-    if (ours && ps->goal != NGX_SMTP_PASS_IDLE) {
-
-        /* no failure of the server: no max_fails */
-
-        ngx_smtp_pass_unpick(ps, 0);
-
-        if (ngx_exiting && stage != NGX_SMTP_CLIENT_ST_EOM) {
-
-            /* worker_shutdown_timeout: nothing new is begun */
-
-            ngx_smtp_pass_give_up(ps, NGX_SMTP_PASS_ERROR
-                                      |NGX_SMTP_PASS_TIMEOUT);
-            return;
-        }
+    if (idle) {
+        ngx_smtp_pass_lost(ps, stage, timedout);
+        return;
     }
 
-    if (reused && ps->goal != NGX_SMTP_PASS_IDLE) {
+    if (ours && ngx_exiting && stage != NGX_SMTP_CLIENT_ST_EOM) {
+
+        /* worker_shutdown_timeout: nothing new is begun */
+
+        ngx_smtp_pass_unpick(ps, 0);
+        ngx_smtp_pass_give_up(ps, NGX_SMTP_PASS_ERROR|NGX_SMTP_PASS_TIMEOUT);
+        return;
+    }
+
+    if (reused) {
         ngx_smtp_pass_reconnect(ps);
         return;
     }
 
+    if (ours) {
+
+        /* no failure of the server: no max_fails */
+
+        ngx_smtp_pass_unpick(ps, 0);
+    }
+
     ngx_smtp_pass_lost(ps, stage, timedout);
+}
+
+
+static void
+ngx_smtp_pass_conn_log(ngx_smtp_pass_conn_t *conn)
+{
+    ngx_uint_t           level;
+    ngx_smtp_verdict_t  *v;
+
+    v = &conn->client.verdict;
+
+    if (conn->reused) {
+        ngx_log_error(NGX_LOG_INFO, &conn->peer->log, 0,
+                      "kept connection to upstream is gone: %V", &v->text);
+        return;
+    }
+
+    level = (conn->pass->goal == NGX_SMTP_PASS_IDLE) ? NGX_LOG_INFO
+                                                     : NGX_LOG_ERR;
+
+    ngx_log_error(level, &conn->peer->log, 0, "%s: %ui %V",
+                  conn->ready ? "upstream failed" : "no session with upstream",
+                  v->code, &v->text);
+}
+
+
+/*
+ * What was asked for had its answer before the end came, and that stands: a
+ * reply too many behind the one that ended the message; or a 5xx to MAIL, and
+ * the peer left, perhaps with a 421, instead of a word on the recipient.
+ */
+
+static ngx_uint_t
+ngx_smtp_pass_conn_over(ngx_smtp_pass_conn_t *conn)
+{
+    ngx_uint_t           stage;
+    ngx_smtp_pass_t     *ps;
+    ngx_smtp_verdict_t  *v;
+
+    ps = conn->pass;
+    v = &conn->client.verdict;
+
+    if (!conn->ready || conn->reused || ps->goal == NGX_SMTP_PASS_IDLE) {
+        return 0;
+    }
+
+    stage = ps->verdict.stage;
+
+    if (v->stage == NGX_SMTP_CLIENT_ST_READY) {
+        return stage > NGX_SMTP_CLIENT_ST_READY;
+    }
+
+    return conn->client.refused && (conn->closed || !v->local)
+           && stage == NGX_SMTP_CLIENT_ST_MAIL && ps->verdict.code >= 500;
 }
 
 

@@ -74,6 +74,7 @@ struct ngx_smtp_pass_conn_s {
     unsigned                   idle:1;
     unsigned                   timedout:1;
     unsigned                   ours:1;   /* it was given up by us */
+    unsigned                   closed:1; /* by the peer */
 };
 
 
