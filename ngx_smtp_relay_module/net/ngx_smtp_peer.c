@@ -319,6 +319,7 @@ ngx_smtp_peer_try(ngx_smtp_peer_t *p)
 
             /* ours, not the server's: no socket, no connection left */
 
+            p->unable = 1;
             ngx_smtp_peer_release(p, 0);
             break;
         }

@@ -87,6 +87,8 @@ struct ngx_smtp_peer_s {
     socklen_t                 socklen;
     ngx_uint_t                failure;    /* NGX_SMTP_PEER_REFUSED .. */
     ngx_err_t                 err;        /* errno of it, or 0 */
+    ngx_uint_t                unable;     /* REFUSED is our own fault: no
+                                             socket, no address to bind to */
 
     ngx_connection_t         *connection; /* NULL: not connected */
 

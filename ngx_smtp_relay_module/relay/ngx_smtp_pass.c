@@ -570,8 +570,21 @@ ngx_smtp_pass_told(void *data, ngx_uint_t i, ngx_smtp_verdict_t *v)
         ps->replay_refused = 1;
     }
 
-    if (i == ps->tx.nrcpts - 1) {
-        ngx_smtp_pass_verdict(ps, v);
+    if (i != ps->tx.nrcpts - 1) {
+        return;
+    }
+
+    ngx_smtp_pass_verdict(ps, v);
+
+    if (v->local || ps->conn == NULL) {
+        return;
+    }
+
+    if (v->code >= 400) {
+        ps->conn->refused++;
+
+    } else if (v->stage == NGX_SMTP_CLIENT_ST_EOM) {
+        ps->conn->refused = 0;
     }
 }
 

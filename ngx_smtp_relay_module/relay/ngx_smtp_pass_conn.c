@@ -26,6 +26,14 @@
 #include "ngx_smtp_pass_private.h"
 
 
+/*
+ * Refusals since the last message that was taken, from which on a connection
+ * is not kept: servers count them as errors of one client, and become slow or
+ * leave (Postfix after 10 and 20)
+ */
+#define NGX_SMTP_PASS_CONN_REFUSED  8
+
+
 static ngx_smtp_pass_conn_t *ngx_smtp_pass_conn_take(ngx_smtp_pass_t *ps);
 static ngx_uint_t ngx_smtp_pass_conn_quiet(ngx_smtp_pass_conn_t *conn);
 static ngx_int_t ngx_smtp_pass_conn_open(ngx_smtp_pass_t *ps);
@@ -46,6 +54,7 @@ static ngx_int_t ngx_smtp_pass_conn_sent(ngx_smtp_talk_t *talk);
 static void ngx_smtp_pass_conn_lost(ngx_smtp_talk_t *talk, ngx_uint_t how);
 static void ngx_smtp_pass_conn_closed(ngx_smtp_talk_t *talk);
 static void ngx_smtp_pass_conn_log(ngx_smtp_pass_conn_t *conn);
+static ngx_uint_t ngx_smtp_pass_conn_blamed(ngx_smtp_pass_conn_t *conn);
 static ngx_uint_t ngx_smtp_pass_conn_over(ngx_smtp_pass_conn_t *conn);
 static ngx_uint_t ngx_smtp_pass_conn_worn(ngx_smtp_pass_conn_t *conn);
 static void ngx_smtp_pass_conn_idle(ngx_smtp_pass_conn_t *conn);
@@ -466,6 +475,10 @@ ngx_smtp_pass_conn_lost(ngx_smtp_talk_t *talk, ngx_uint_t how)
 
     conn = talk->data;
 
+    if (conn->peer->unable) {
+        how = NGX_SMTP_CLIENT_LOST_LOCAL;
+    }
+
     if (conn->idle
         && (how == NGX_SMTP_CLIENT_LOST_LOCAL
             || how == NGX_SMTP_CLIENT_LOST_TIMEOUT))
@@ -492,7 +505,7 @@ ngx_smtp_pass_conn_lost(ngx_smtp_talk_t *talk, ngx_uint_t how)
 static void
 ngx_smtp_pass_conn_closed(ngx_smtp_talk_t *talk)
 {
-    ngx_uint_t             over, ours, idle, stage, timedout, reused;
+    ngx_uint_t             over, ours, idle, blamed, stage, timedout, reused;
     ngx_smtp_pass_t       *ps;
     ngx_smtp_verdict_t    *v;
     ngx_smtp_pass_conn_t  *conn;
@@ -511,6 +524,7 @@ ngx_smtp_pass_conn_closed(ngx_smtp_talk_t *talk)
     reused = conn->reused;
     timedout = conn->timedout;
     ours = conn->ours;
+    blamed = ngx_smtp_pass_conn_blamed(conn);
     idle = (ps->goal == NGX_SMTP_PASS_IDLE);
     over = ngx_smtp_pass_conn_over(conn);
 
@@ -551,7 +565,7 @@ ngx_smtp_pass_conn_closed(ngx_smtp_talk_t *talk)
         return;
     }
 
-    if (ours) {
+    if (!blamed) {
 
         /* no failure of the server: no max_fails */
 
@@ -582,6 +596,45 @@ ngx_smtp_pass_conn_log(ngx_smtp_pass_conn_t *conn)
     ngx_log_error(level, &conn->peer->log, 0, "%s: %ui %V",
                   conn->ready ? "upstream failed" : "no session with upstream",
                   v->code, &v->text);
+}
+
+
+/*
+ * Does the end tell of the server?  Not if the fault was ours.  Nor if it is
+ * the server's word on a client it was told of: by a PROXY header, XCLIENT or
+ * a login of his.  Nor if a 421 came behind recipients that it had refused:
+ * too many errors.  One client could else take all servers from all others.
+ */
+
+static ngx_uint_t
+ngx_smtp_pass_conn_blamed(ngx_smtp_pass_conn_t *conn)
+{
+    ngx_smtp_verdict_t    *v;
+    ngx_smtp_pass_conf_t  *conf;
+
+    v = &conn->client.verdict;
+    conf = conn->conf;
+
+    if (conn->ours) {
+        return 0;
+    }
+
+    if (v->local) {
+        return 1;
+    }
+
+    if (conn->header.len || conn->client.xclient
+        || v->stage == NGX_SMTP_CLIENT_ST_XCLIENT
+        || (v->stage == NGX_SMTP_CLIENT_ST_RCPT && conn->refused))
+    {
+        return 0;
+    }
+
+    return v->stage < NGX_SMTP_CLIENT_ST_AUTH
+           || v->stage > NGX_SMTP_CLIENT_ST_AUTH_CANCEL
+           || (conf->auth != NGX_SMTP_PASS_AUTH_CLIENT
+               && conf->user->lengths == NULL
+               && conf->password->lengths == NULL);
 }
 
 
@@ -664,6 +717,7 @@ ngx_smtp_pass_conn_worn(ngx_smtp_pass_conn_t *conn)
     caps = &conn->client.caps;
 
     return !conn->ready || ngx_exiting || conf->keepalive == 0
+           || conn->refused >= NGX_SMTP_PASS_CONN_REFUSED
            || conn->client.mails >= conf->keepalive_messages
            || ngx_current_msec - conn->born >= conf->keepalive_time
            || ((caps->flags & NGX_SMTP_CAP_LIMITS) && caps->mailmax

@@ -69,6 +69,8 @@ struct ngx_smtp_pass_conn_s {
     ngx_str_t                  header;   /* to be sent first */
     ngx_smtp_peer_tls_t        tls;
     ngx_msec_t                 born;
+    ngx_uint_t                 refused;  /* 4xx and 5xx to MAIL and RCPT since
+                                            the last 2xx to a message */
     unsigned                   ready:1;  /* EHLO and all that is done */
     unsigned                   reused:1; /* and not one reply came since */
     unsigned                   idle:1;
