@@ -363,6 +363,17 @@ ngx_smtp_pass_go(ngx_smtp_pass_t *ps, ngx_uint_t goal)
     ngx_int_t           action;
     ngx_smtp_client_t  *cl;
 
+    if (ps->conn && ps->conn->peer->event.posted) {
+
+        /*
+         * its end was seen and is about to be told: while we waited, that is,
+         * and before anything is sent that cannot be undone
+         */
+
+        ps->goal = NGX_SMTP_PASS_IDLE;
+        ngx_smtp_pass_conn_gone(ps->conn);
+    }
+
     ps->goal = goal;
 
     if (ps->conn == NULL) {
@@ -394,7 +405,9 @@ ngx_smtp_pass_go(ngx_smtp_pass_t *ps, ngx_uint_t goal)
         action = ngx_smtp_client_data(cl);
     }
 
-    ngx_smtp_pass_conn_action(ps->conn, action);
+    if (action != NGX_DECLINED) {
+        ngx_smtp_pass_conn_action(ps->conn, action);
+    }
 }
 
 

@@ -773,6 +773,13 @@ ngx_smtp_pass_conn_busy(ngx_smtp_pass_conn_t *conn)
 
 
 void
+ngx_smtp_pass_conn_gone(ngx_smtp_pass_conn_t *conn)
+{
+    ngx_smtp_pass_conn_lost(&conn->talk, NGX_SMTP_CLIENT_LOST_CLOSED);
+}
+
+
+void
 ngx_smtp_pass_conn_close(ngx_smtp_pass_conn_t *conn)
 {
     if (conn->ready && conn->client.pending == 0

@@ -286,6 +286,9 @@ void ngx_smtp_pass_conn_action(ngx_smtp_pass_conn_t *conn, ngx_int_t action);
 /* The pass has no more to do with it: RSET if needed, then pool or QUIT. */
 void ngx_smtp_pass_conn_release(ngx_smtp_pass_conn_t *conn);
 
+/* The peer has closed it, which is known before the event tells. */
+void ngx_smtp_pass_conn_gone(ngx_smtp_pass_conn_t *conn);
+
 /* Closes it; with QUIT if there is nothing outstanding. */
 void ngx_smtp_pass_conn_close(ngx_smtp_pass_conn_t *conn);
 
