@@ -63,6 +63,7 @@ static ngx_int_t ngx_smtp_health_input(ngx_smtp_talk_t *talk,
     ngx_int_t action);
 static ngx_int_t ngx_smtp_health_none(ngx_smtp_talk_t *talk);
 static void ngx_smtp_health_lost(ngx_smtp_talk_t *talk, ngx_uint_t how);
+static void ngx_smtp_health_abandon(ngx_smtp_health_t *h);
 static void ngx_smtp_health_closed(ngx_smtp_talk_t *talk);
 static void ngx_smtp_health_failed(ngx_smtp_health_t *h);
 static void ngx_smtp_health_report(ngx_smtp_health_t *h, ngx_uint_t ok,
@@ -569,9 +570,9 @@ ngx_smtp_health_lost(ngx_smtp_talk_t *talk, ngx_uint_t how)
 
     if (how == NGX_SMTP_CLIENT_LOST_LOCAL) {
 
-        /* the worker ends: that tells nothing of the backend */
+        /* that tells nothing of the backend */
 
-        ngx_smtp_health_stop(h->conf);
+        ngx_smtp_health_abandon(h);
         return;
     }
 
@@ -580,6 +581,26 @@ ngx_smtp_health_lost(ngx_smtp_talk_t *talk, ngx_uint_t how)
     }
 
     ngx_smtp_health_failed(h);
+}
+
+
+/* The worker ends, or had no memory for the handshake. */
+
+static void
+ngx_smtp_health_abandon(ngx_smtp_health_t *h)
+{
+    if (ngx_exiting || ngx_quit || ngx_terminate) {
+        ngx_smtp_health_stop(h->conf);
+        return;
+    }
+
+    if (!h->reported) {
+        ngx_smtp_backend_release(h->backend);
+    }
+
+    ngx_smtp_health_end(h);
+
+    ngx_add_timer(&h->timer, h->conf->health_interval);
 }
 
 
