@@ -34,6 +34,8 @@
 
 
 static void ngx_smtp_pass_temp(ngx_smtp_pass_t *ps);
+static ngx_uint_t ngx_smtp_pass_room(ngx_smtp_pass_t *ps);
+static ngx_uint_t ngx_smtp_pass_spare(ngx_smtp_pass_t *ps);
 static void ngx_smtp_pass_temp_cleanup(void *data);
 static void ngx_smtp_pass_written(void *data, ngx_int_t rc);
 static void ngx_smtp_pass_was_read(void *data, ngx_int_t rc);
@@ -54,6 +56,18 @@ ngx_smtp_pass_keep(ngx_smtp_pass_t *ps)
     }
 
     if (ps->temp == NULL || ps->temp->broken || content->first == NULL) {
+        return;
+    }
+
+    if (ngx_smtp_pass_spare(ps) && !ngx_smtp_pass_room(ps)) {
+
+        ngx_log_error(NGX_LOG_WARN, ps->txn->log, 0,
+                      "the copy of a large message is given up, as its room "
+                      "on the disk is the spool's (spool_min_free): it has no "
+                      "next server and no fallback");
+
+        content->file = NULL;
+        (void) ngx_smtp_temp_drop(ps->temp);
         return;
     }
 
@@ -79,12 +93,7 @@ ngx_smtp_pass_temp(ngx_smtp_pass_t *ps)
     conf = ps->conf;
     path = conf->temp_folder;
 
-    if (path == NULL
-        || (conf->temp_path == NULL
-            && (conf->queue->store->store == NULL
-                || ngx_smtp_store_ready(conf->queue->store->store, 0)
-                   != NGX_OK)))
-    {
+    if (path == NULL || !ngx_smtp_pass_room(ps)) {
         return;
     }
 
@@ -104,6 +113,36 @@ ngx_smtp_pass_temp(ngx_smtp_pass_t *ps)
     cln->data = ps->temp;
 
     ps->txn->content.file = &ps->temp->file;
+}
+
+
+/* What other messages may need is asked again for each piece. */
+
+static ngx_uint_t
+ngx_smtp_pass_room(ngx_smtp_pass_t *ps)
+{
+    ngx_smtp_store_t      *store;
+    ngx_smtp_pass_conf_t  *conf;
+
+    conf = ps->conf;
+
+    if (conf->temp_path) {
+        return 1;
+    }
+
+    store = conf->queue->store->store;
+
+    return store && ngx_smtp_store_ready(store, 0) == NGX_OK;
+}
+
+
+/* A server has all that is in the file, and nobody else is sent it. */
+
+static ngx_uint_t
+ngx_smtp_pass_spare(ngx_smtp_pass_t *ps)
+{
+    return ps->conn && ps->begun && !ngx_smtp_temp_reading(ps->temp)
+           && ps->offset >= ngx_smtp_content_offset(&ps->txn->content);
 }
 
 
@@ -140,6 +179,14 @@ ngx_smtp_pass_written(void *data, ngx_int_t rc)
 
     if (rc != NGX_OK) {
         ps->txn->content.file = NULL;
+
+        /* now, and not when a slow client is done; we are called again */
+
+        if (ngx_smtp_pass_spare(ps)
+            && ngx_smtp_temp_drop(ps->temp) == NGX_OK)
+        {
+            return;
+        }
     }
 
     if (ps->answering) {
@@ -177,11 +224,22 @@ ngx_smtp_pass_was_read(void *data, ngx_int_t rc)
 static void
 ngx_smtp_pass_resume(ngx_smtp_pass_t *ps)
 {
-    if (ps->conn && ps->begun && !ps->sending
-        && ps->conn->client.state == NGX_SMTP_CLIENT_ST_BODY
-        && !ps->conn->peer->event.posted)
+    ngx_int_t              action;
+    ngx_smtp_pass_conn_t  *conn;
+
+    conn = ps->conn;
+
+    if (conn == NULL || !ps->begun || ps->sending
+        || conn->client.state != NGX_SMTP_CLIENT_ST_BODY
+        || conn->peer->event.posted)
     {
-        ngx_smtp_pass_conn_action(ps->conn, ngx_smtp_pass_body(ps));
+        return;
+    }
+
+    action = ngx_smtp_pass_body(ps);
+
+    if (action != NGX_DECLINED) {
+        ngx_smtp_pass_conn_action(conn, action);
     }
 }
 

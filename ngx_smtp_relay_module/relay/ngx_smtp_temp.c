@@ -88,6 +88,21 @@ ngx_smtp_temp_write(ngx_smtp_temp_t *t, ngx_smtp_block_t *blocks)
 }
 
 
+ngx_int_t
+ngx_smtp_temp_drop(ngx_smtp_temp_t *t)
+{
+    t->broken = 1;
+
+    if (t->file.fd == -1) {
+        return NGX_ERROR;
+    }
+
+    t->dropping = 1;
+
+    return ngx_smtp_temp_write(t, NULL);
+}
+
+
 static void
 ngx_smtp_temp_write_run(void *data)
 {
@@ -97,6 +112,11 @@ ngx_smtp_temp_write_run(void *data)
     ngx_uint_t         n;
     struct iovec       iov[NGX_SMTP_TEMP_IOVS];
     ngx_smtp_block_t  *b;
+
+    if (t->dropping) {
+        ngx_smtp_temp_end_run(t);
+        return;
+    }
 
     if (t->file.fd == -1 && ngx_smtp_temp_open(t) != NGX_OK) {
         t->write_err = ngx_errno;

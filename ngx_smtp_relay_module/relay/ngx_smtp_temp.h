@@ -66,6 +66,7 @@ struct ngx_smtp_temp_s {
     ngx_err_t                 read_err;   /* of the last read; 0: none */
 
     ngx_uint_t                broken;     /* a write failed: no more of it */
+    ngx_uint_t                dropping;   /* the task of write closes it */
     ngx_uint_t                closed;
 };
 
@@ -83,6 +84,13 @@ ngx_smtp_temp_t *ngx_smtp_temp_create(u_char *path, ngx_thread_pool_t *pool,
  * no more, broken is set.
  */
 ngx_int_t ngx_smtp_temp_write(ngx_smtp_temp_t *t, ngx_smtp_block_t *blocks);
+
+/*
+ * Nobody wants it any more: its room on the disk is given back, broken is set.
+ * No write and no read are in flight.  NGX_OK: written() will be called, as of
+ * a write; NGX_ERROR: the room is given back by close.
+ */
+ngx_int_t ngx_smtp_temp_drop(ngx_smtp_temp_t *t);
 
 /*
  * Reads size octets (at most NGX_SMTP_TEMP_PIECE) from offset on into buf; all
