@@ -307,3 +307,61 @@ ngx_smtp_talk_wait(ngx_smtp_talk_t *talk)
 
     return NGX_OK;
 }
+
+
+ngx_int_t
+ngx_smtp_talk_encode(ngx_smtp_talk_t *talk, ngx_smtp_data_encoder_t *encoder,
+    u_char *pos, u_char *last, size_t copy)
+{
+    size_t            n;
+    u_char           *end, *out, tmp[8];
+    ngx_int_t         rc;
+    ngx_smtp_peer_t  *p;
+
+    p = talk->peer;
+
+    while (pos < last) {
+
+        end = ngx_smtp_data_clean(encoder, pos, last);
+        n = end - pos;
+
+        rc = (n <= copy) ? ngx_smtp_peer_put(p, pos, n)
+                         : ngx_smtp_peer_ref(p, pos, n);
+
+        if (rc != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        pos = end;
+
+        if (pos < last) {
+            end = pos + 1;
+            out = tmp;
+
+            (void) ngx_smtp_data_encode(encoder, &pos, end, &out,
+                                        tmp + sizeof(tmp));
+
+            if (ngx_smtp_peer_put(p, tmp, out - tmp) != NGX_OK) {
+                return NGX_ERROR;
+            }
+
+            pos = end;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_smtp_talk_encode_end(ngx_smtp_talk_t *talk,
+    ngx_smtp_data_encoder_t *encoder)
+{
+    u_char  *out, tmp[8];
+
+    out = tmp;
+
+    (void) ngx_smtp_data_encode_end(encoder, &out, tmp + sizeof(tmp));
+
+    return ngx_smtp_peer_put(talk->peer, tmp, out - tmp);
+}

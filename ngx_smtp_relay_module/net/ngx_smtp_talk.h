@@ -27,7 +27,12 @@
 #include <ngx_stream.h>
 
 #include "ngx_smtp_client.h"
+#include "ngx_smtp_data.h"
 #include "ngx_smtp_peer.h"
+
+
+/* what is shorter is worth no reference: see ngx_smtp_talk_encode() */
+#define NGX_SMTP_TALK_COPY  1024
 
 
 typedef struct ngx_smtp_talk_s  ngx_smtp_talk_t;
@@ -96,6 +101,19 @@ void ngx_smtp_talk_handler(ngx_smtp_peer_t *p, ngx_uint_t event);
  * peer.  May end the talk: called last.
  */
 void ngx_smtp_talk_action(ngx_smtp_talk_t *talk, ngx_int_t action);
+
+/*
+ * Adds [pos, last) of a message to the output as DATA wants it: leading dots
+ * doubled, no bare CR or LF (RFC 5321 section 4.5.2).  Runs up to copy octets
+ * are copied, longer ones referred to until the next flush.  NGX_OK; NGX_ERROR
+ * (no memory).
+ */
+ngx_int_t ngx_smtp_talk_encode(ngx_smtp_talk_t *talk,
+    ngx_smtp_data_encoder_t *encoder, u_char *pos, u_char *last, size_t copy);
+
+/* Adds the end of data; ngx_smtp_client_end() comes before.  As above. */
+ngx_int_t ngx_smtp_talk_encode_end(ngx_smtp_talk_t *talk,
+    ngx_smtp_data_encoder_t *encoder);
 
 
 #endif /* _NGX_SMTP_TALK_H_INCLUDED_ */

@@ -143,46 +143,22 @@ ngx_smtp_delivery_slice(ngx_smtp_delivery_t *d, ngx_str_t *slice)
 static ngx_int_t
 ngx_smtp_delivery_write(ngx_smtp_delivery_t *d, ngx_str_t *slice)
 {
-    u_char           *pos, *last, *end, *out, tmp[8];
-    ngx_int_t         rc;
-    ngx_uint_t        copy;
+    ngx_uint_t        whole;
     ngx_smtp_peer_t  *p;
 
     p = d->conn->peer;
 
-    pos = slice->data;
-    last = pos + slice->len;
-    copy = (slice->len <= NGX_SMTP_DELIVERY_COPY);
+    whole = (slice->len <= NGX_SMTP_DELIVERY_COPY);
 
-    while (pos < last) {
-
-        end = ngx_smtp_data_clean(&d->encoder, pos, last);
-
-        rc = copy ? ngx_smtp_peer_put(p, pos, end - pos)
-                  : ngx_smtp_peer_ref(p, pos, end - pos);
-
-        if (rc != NGX_OK) {
-            return NGX_ERROR;
-        }
-
-        pos = end;
-
-        if (pos < last) {
-            end = pos + 1;
-            out = tmp;
-
-            (void) ngx_smtp_data_encode(&d->encoder, &pos, end, &out,
-                                        tmp + sizeof(tmp));
-
-            if (ngx_smtp_peer_put(p, tmp, out - tmp) != NGX_OK) {
-                return NGX_ERROR;
-            }
-
-            pos = end;
-        }
+    if (ngx_smtp_talk_encode(&d->conn->talk, &d->encoder, slice->data,
+                             slice->data + slice->len,
+                             whole ? slice->len : NGX_SMTP_TALK_COPY)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
-    if (copy && ngx_smtp_peer_pending(p) < NGX_SMTP_DELIVERY_FLUSH) {
+    if (whole && ngx_smtp_peer_pending(p) < NGX_SMTP_DELIVERY_FLUSH) {
         return NGX_OK;
     }
 
@@ -193,7 +169,6 @@ ngx_smtp_delivery_write(ngx_smtp_delivery_t *d, ngx_str_t *slice)
 static ngx_int_t
 ngx_smtp_delivery_end(ngx_smtp_delivery_t *d)
 {
-    u_char           *out, tmp[8];
     ngx_smtp_conn_t  *conn;
 
     conn = d->conn;
@@ -213,11 +188,7 @@ ngx_smtp_delivery_end(ngx_smtp_delivery_t *d)
 
     ngx_smtp_message_outstanding(d->message, 1, d->until);
 
-    out = tmp;
-
-    (void) ngx_smtp_data_encode_end(&d->encoder, &out, tmp + sizeof(tmp));
-
-    if (ngx_smtp_peer_put(conn->peer, tmp, out - tmp) != NGX_OK
+    if (ngx_smtp_talk_encode_end(&conn->talk, &d->encoder) != NGX_OK
         || ngx_smtp_peer_flush(conn->peer) == NGX_ERROR)
     {
         return NGX_ABORT;

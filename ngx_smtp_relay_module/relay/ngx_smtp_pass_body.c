@@ -181,41 +181,8 @@ ngx_smtp_pass_flush(ngx_smtp_pass_t *ps)
 ngx_int_t
 ngx_smtp_pass_encode(ngx_smtp_pass_t *ps, u_char *pos, u_char *last)
 {
-    u_char           *end, *out, tmp[8];
-    ngx_int_t         rc;
-    ngx_smtp_peer_t  *p;
-
-    p = ps->conn->peer;
-
-    while (pos < last) {
-
-        end = ngx_smtp_data_clean(&ps->encoder, pos, last);
-
-        rc = (end - pos < 1024) ? ngx_smtp_peer_put(p, pos, end - pos)
-                                : ngx_smtp_peer_ref(p, pos, end - pos);
-
-        if (rc != NGX_OK) {
-            return NGX_ERROR;
-        }
-
-        pos = end;
-
-        if (pos < last) {
-            end = pos + 1;
-            out = tmp;
-
-            (void) ngx_smtp_data_encode(&ps->encoder, &pos, end, &out,
-                                        tmp + sizeof(tmp));
-
-            if (ngx_smtp_peer_put(p, tmp, out - tmp) != NGX_OK) {
-                return NGX_ERROR;
-            }
-
-            pos = end;
-        }
-    }
-
-    return NGX_OK;
+    return ngx_smtp_talk_encode(&ps->conn->talk, &ps->encoder, pos, last,
+                                NGX_SMTP_TALK_COPY);
 }
 
 
@@ -224,7 +191,6 @@ ngx_smtp_pass_encode(ngx_smtp_pass_t *ps, u_char *pos, u_char *last)
 static ngx_int_t
 ngx_smtp_pass_end(ngx_smtp_pass_t *ps)
 {
-    u_char                *out, tmp[8];
     ngx_int_t              rc;
     ngx_smtp_pass_conn_t  *conn;
 
@@ -236,11 +202,7 @@ ngx_smtp_pass_end(ngx_smtp_pass_t *ps)
         return rc;
     }
 
-    out = tmp;
-
-    (void) ngx_smtp_data_encode_end(&ps->encoder, &out, tmp + sizeof(tmp));
-
-    if (ngx_smtp_peer_put(conn->peer, tmp, out - tmp) != NGX_OK) {
+    if (ngx_smtp_talk_encode_end(&conn->talk, &ps->encoder) != NGX_OK) {
         return ngx_smtp_pass_broken(ps);
     }
 
