@@ -223,6 +223,28 @@ $c->send_raw("BDAT 0 LAST\r\n");
 is(($c->read_reply())[0], 250, 'and all of them');
 $c->close();
 
+# chunks do not get around that rate, in however small pieces they come
+
+for my $chunk ("BDAT 1\r\nx", "BDAT 0\r\n") {
+    $c = $t->client('slow');
+    $c->ehlo();
+    $c->cmd('MAIL FROM:<a@example.org>');
+    $c->cmd('RCPT TO:<b@example.net>');
+
+    my $end = time() + 6 * $Test::SMTPRelay::PATIENCE;
+    my @reply = (250);
+
+    while (time() < $end && $reply[0] == 250) {
+        sleep 0.3;
+        $c->send_raw($chunk);
+        @reply = $c->read_reply();
+    }
+
+    like("@reply[0, 1]", qr/^421 4\.4\.2/, 'chunks that drip: '
+        . $chunk =~ s/\r.*//sr);
+    ok($c->closed(), 'closed');
+}
+
 # a chunk that is refused has an end: in time ...
 
 $c = $t->client('slow');

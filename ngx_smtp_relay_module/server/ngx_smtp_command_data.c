@@ -450,6 +450,14 @@ ngx_smtp_session_chunk_ended(ngx_smtp_session_t *s)
     r = s->receive;
     r->ended = 0;
 
+    /* a chunk in one piece with its command was read before it was one */
+
+    if (r->refused == NGX_SMTP_REPLY_NONE && ngx_smtp_session_too_slow(s, 0)) {
+        ngx_smtp_session_reply(s, NGX_SMTP_REPLY_TOO_SLOW, NULL);
+        s->quit = 1;
+        return NGX_OK;
+    }
+
     s->state = NGX_SMTP_STATE_COMMAND;
 
     if (r->refused != NGX_SMTP_REPLY_NONE) {

@@ -268,8 +268,8 @@ ngx_int_t ngx_smtp_session_data(ngx_smtp_session_t *s, u_char **pos,
 ngx_int_t ngx_smtp_session_auth_line(ngx_smtp_session_t *s, ngx_str_t *line);
 
 /*
- * n more octets were read: 1 if message data comes slower than
- * smtp_min_data_rate, which is logged then; else 0.
+ * n more octets were read, or the end of a chunk was reached: 1 if message
+ * data comes slower than smtp_min_data_rate, which is logged then; else 0.
  */
 ngx_uint_t ngx_smtp_session_too_slow(ngx_smtp_session_t *s, size_t n);
 
