@@ -14,6 +14,7 @@ use lib "$FindBin::Bin/lib";
 
 use Test::More;
 use Test::SMTPRelay;
+use Test::SMTPRelay::Status;
 use Time::HiRes qw/ sleep time /;
 
 $SIG{PIPE} = 'IGNORE';
@@ -25,6 +26,11 @@ $t->gen_cert('server', 'mx.example.org');
 $t->write_conf(<<'EOC')->run();
 %%GLOBALS%%
 events { worker_connections 256; }
+
+http {
+    access_log off;
+    server { listen 127.0.0.1:%%PORT_http%%; location /smtp/ { smtp_status; } }
+}
 
 stream {
     smtp_queue out {
@@ -186,6 +192,44 @@ for (grep { $_->{event} eq 'transaction' && $_->{from} =~ /^unread/ }
     is("$_->{status} $_->{code}", 'accepted 250', 'unread is accepted')
         or diag(explain($_));
 }
+
+# replies that fill all there is just before the message is stored: its answer
+# is there, and cannot be sent.  One of these is full at that moment.
+
+my @full = map { $t->client('unread', rcvbuf => 4096) } 1 .. 40;
+
+for (@full) {
+    $_->ehlo();
+    $_->send_raw(flood(0));
+}
+
+for my $n (1 .. $#full) {
+    $_->send_raw("RCPT TO:<c\@example.net>\r\n" x 180) for @full[$n .. $#full];
+    sleep 0.05;
+}
+
+$_->send_raw("RCPT TO:<c\@example.net>\r\n" x 375
+    . "DATA\r\nSubject: x\r\n\r\nx\r\n.\r\n") for @full;
+sleep 1;
+$_->close(reset => 1) for @full;
+
+my $h = Test::SMTPRelay::Status->new($t, 'http');
+my ($told, $counted);
+
+# the last ones may be stored when their clients are gone
+
+eval {
+    wait_for(sub {
+        (undef, my $answer) = $h->get('');
+        $counted = $answer->{totals}{accepted};
+        $told = grep { $_->{event} eq 'transaction'
+            && $_->{status} eq 'accepted' } $t->json_log('smtp.log');
+
+        return $answer->{now}{sessions} == 0 && $counted == $told;
+    }, 10, 'all of them to be counted');
+};
+
+is($counted, $told, 'what is accepted is counted, whoever reads the reply');
 
 # lines that are no commands count, too
 

@@ -44,6 +44,7 @@ static ngx_int_t ngx_smtp_session_chunk_ended(ngx_smtp_session_t *s);
 static ngx_int_t ngx_smtp_session_message(ngx_smtp_session_t *s);
 static ngx_int_t ngx_smtp_session_message_done(ngx_smtp_session_t *s,
     ngx_int_t rc);
+static void ngx_smtp_session_count(ngx_smtp_transaction_t *txn);
 static ngx_int_t ngx_smtp_session_fields(ngx_smtp_session_t *s);
 
 
@@ -543,10 +544,7 @@ ngx_smtp_session_message_done(ngx_smtp_session_t *s, ngx_int_t rc)
         s->idle_commands = 0;
     }
 
-    ngx_smtp_count_message(txn->reply.code
-                           ? txn->reply.code
-                           : ngx_smtp_reply_get(txn->reply.id)->code,
-                           txn->content.size);
+    ngx_smtp_session_count(txn);
 
     if (!txn->committing) {
         ngx_smtp_session_end_transaction(s);
@@ -563,6 +561,16 @@ ngx_smtp_session_message_done(ngx_smtp_session_t *s, ngx_int_t rc)
     ngx_smtp_transaction_free(txn);
 
     return NGX_OK;
+}
+
+
+static void
+ngx_smtp_session_count(ngx_smtp_transaction_t *txn)
+{
+    ngx_smtp_count_message(txn->reply.code
+                           ? txn->reply.code
+                           : ngx_smtp_reply_get(txn->reply.id)->code,
+                           txn->content.size);
 }
 
 
@@ -597,6 +605,8 @@ ngx_smtp_session_end_transaction(ngx_smtp_session_t *s)
 
         txn->accepted = (txn->rc == NGX_OK);
         txn->refused = !txn->accepted;
+
+        ngx_smtp_session_count(txn);
     }
 
     ngx_smtp_session_log_transaction(s, txn);
