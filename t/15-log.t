@@ -124,6 +124,13 @@ like($line->{duration}, qr/^\d+(\.\d+)?$/, 'duration');
 is($line->{reply}, "2.0.0 Ok: queued as $id", 'reply');
 ok($line->{id} ne '' && $line->{id} =~ /^\w+$/, 'id');
 
+# of nodes behind one name whose workers have the same pid, too
+
+my ($node) = $line->{id} =~ /^[0-9a-f]{8}([0-9a-f]{10})[0-9a-f]{6}$/;
+my ($pid) = $t->workers();
+ok(defined $node && $node ne sprintf('%010x', $pid), 'id: random, not a pid')
+    or diag($line->{id});
+
 # hostile addresses
 
 $c->cmd('MAIL FROM:<"q\"\\\\,\":{}[]"@example.org>');

@@ -19,6 +19,9 @@
 #include "ngx_smtp_check.h"
 #include "ngx_smtp_session.h"
 
+#include <openssl/err.h>
+#include <openssl/rand.h>
+
 
 static void ngx_smtp_session_ehlo(ngx_smtp_session_t *s);
 static ngx_int_t ngx_smtp_session_verify(ngx_smtp_session_t *s,
@@ -364,21 +367,35 @@ ngx_smtp_session_origin(ngx_smtp_session_t *s, ngx_smtp_transaction_t *txn)
 
 /*
  * The name of a transaction in Received and in logs: it exists before the
- * message has a queue id, and for those that never get one.
+ * message has a queue id, and for those that never get one.  Message-ID is
+ * made of it, too: nodes behind one smtp_hostname, whose workers in containers
+ * may have the same pid, must not make the same one.
  */
 
 static ngx_int_t
 ngx_smtp_transaction_id(ngx_smtp_transaction_t *txn)
 {
-    static uint32_t  number;
+    static uint32_t   number;
+    static uint64_t   worker;
+    static ngx_pid_t  pid;
+
+    if (pid != ngx_pid) {
+
+        if (RAND_bytes((u_char *) &worker, sizeof(worker)) != 1) {
+            ERR_clear_error();
+            return NGX_ERROR;
+        }
+
+        pid = ngx_pid;
+    }
 
     txn->id.data = ngx_pnalloc(txn->pool, NGX_TIME_T_LEN + 32);
     if (txn->id.data == NULL) {
         return NGX_ERROR;
     }
 
-    txn->id.len = ngx_sprintf(txn->id.data, "%xT%05xP%06xD", txn->started,
-                              ngx_pid & 0xfffff, number++ & 0xffffff)
+    txn->id.len = ngx_sprintf(txn->id.data, "%xT%010xL%06xD", txn->started,
+                              worker & 0xffffffffff, number++ & 0xffffff)
                   - txn->id.data;
 
     return NGX_OK;
