@@ -655,6 +655,18 @@ for (['trusted', 250], ['other', 550]) {
     }
 
     like($last, qr/^$_->[1]/, "unix socket: $_->[0]");
+
+    next if $_->[1] != 250;
+
+    for my $cmd ('RSET', 'MAIL FROM:<unix@example.org>',
+        'RCPT TO:<b@example.net>', 'DATA', "Subject: unix\r\n\r\nx\r\n.")
+    {
+        print $s "$cmd\r\n";
+        <$s>;
+    }
 }
+
+like(arrived('unix@example.org')->{body}, qr/^Received: from x \(local\)\s/,
+    'Received of a client without an address');
 
 $t->done();

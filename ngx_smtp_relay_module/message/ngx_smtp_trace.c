@@ -312,7 +312,7 @@ ngx_smtp_trace_from(ngx_smtp_trace_out_t *out, ngx_smtp_trace_t *t)
     }
 
     if (t->addr.len == 0
-        || (t->addr.len >= 5 && ngx_strncmp(t->addr.data, "unix:", 5) == 0))
+        || (t->addr.len >= 4 && ngx_strncmp(t->addr.data, "unix", 4) == 0))
     {
         ngx_smtp_trace_lit(out, "(local)");
         return;

@@ -33,7 +33,7 @@
 typedef struct {
     ngx_str_t           helo;       /* as the client gave it; empty: none */
     ngx_str_t           ptr;        /* its verified name; empty: unknown */
-    ngx_str_t           addr;       /* "192.0.2.1", "2001:db8::1", "unix:" */
+    ngx_str_t           addr;       /* "192.0.2.1", "2001:db8::1", "unix" */
     ngx_str_t           hostname;   /* ours */
     ngx_str_t           id;         /* any token; empty: no id clause */
     ngx_str_t           rcpt;       /* mailbox of the only recipient, else
