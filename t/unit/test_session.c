@@ -44,6 +44,7 @@ static void test_command_time(void **state);
 static void test_data_time(void **state);
 static void test_slow(void **state);
 static void test_quit(void **state);
+static void test_starttls(void **state);
 static void test_early(void **state);
 static void test_turn(void **state);
 static void test_closing(void **state);
@@ -70,12 +71,13 @@ static ngx_connection_t       conn;
 static ngx_event_t            rev, wev;
 static struct sockaddr_in     sin_client;
 static ngx_buf_t              early_buf;
-static void                  *ctx[1], *srv_conf[1];
+static ngx_stream_core_main_conf_t  cmcf;
+static void                  *ctx[1], *srv_conf[1], *main_conf[1] = { &cmcf };
 
 static const char            *in;         /* in the socket */
 static char                   out[262144];
 static size_t                 out_len, room;
-static ngx_uint_t             finalized, slow, sends;
+static ngx_uint_t             finalized, slow, sends, forgotten;
 
 
 /* what nginx has, and the rest of the server */
@@ -119,6 +121,8 @@ ngx_stream_finalize_session(ngx_stream_session_t *st, ngx_uint_t rc)
 void
 ngx_stream_core_run_phases(ngx_stream_session_t *st)
 {
+    assert_int_equal(forgotten, 1);
+    forgotten = 2;
 }
 
 
@@ -152,6 +156,7 @@ ngx_smtp_identity_settle(ngx_smtp_session_t *s)
 void
 ngx_smtp_session_forget(ngx_smtp_session_t *s)
 {
+    forgotten = 1;
 }
 
 
@@ -316,6 +321,7 @@ main(void)
         cmocka_unit_test(test_data_time),
         cmocka_unit_test(test_slow),
         cmocka_unit_test(test_quit),
+        cmocka_unit_test(test_starttls),
         cmocka_unit_test(test_early),
         cmocka_unit_test(test_turn),
         cmocka_unit_test(test_closing),
@@ -339,7 +345,6 @@ test_pieces(void **state)
     test_said(GREETING);
 
     s = ctx[0];
-
     assert_null(s->input.kept);
 
     for (p = "NOOP\r\nHELP\r\nNO"; *p; p++) {
@@ -368,8 +373,8 @@ static void
 test_burst(void **state)
 {
     test_start(NULL);
-
     sends = 0;
+
     test_say("NOOP\r\nNOOP\r\nNOOP\r\nRS");
     assert_int_equal(sends, 1);
 
@@ -467,7 +472,6 @@ test_waiting(void **state)
 
     shim_time_advance(20 * MINUTE);
     assert_int_equal(finalized, 0);
-
     ngx_smtp_session_resume(s);
     (void) shim_posted_run();
     test_said(GREETING OK OK OK);
@@ -618,12 +622,27 @@ test_quit(void **state)
     test_stop();
 
     test_start(NULL);
-    conn.recv = test_recv;
     in = NULL;
     rev.ready = 1;
     rev.handler(&rev);
     assert_int_equal(finalized, NGX_STREAM_OK);
     assert_int_equal(shim_log_count("client closed connection"), 1);
+
+    test_stop();
+}
+
+
+/* nginx ends a session whose handshake fails: no login is left in it */
+
+static void
+test_starttls(void **state)
+{
+    test_start(NULL);
+    ((ngx_smtp_session_t *) ctx[0])->rules.offer_starttls = 1;
+
+    test_say("EHLO me\r\nSTARTTLS\r\nNOOP\r\n");
+    assert_int_equal(forgotten, 2);
+    test_said(GREETING OK "220 2.0.0 Ready to start TLS\r\n");
 
     test_stop();
 }
@@ -734,6 +753,7 @@ test_start(const char *early)
     stream.connection = &conn;
     stream.ctx = ctx;
     stream.srv_conf = srv_conf;
+    stream.main_conf = main_conf;
 
     sin_client.sin_family = AF_INET;
 
@@ -764,6 +784,7 @@ test_start(const char *early)
     room = sizeof(out);
     finalized = 0;
     slow = 0;
+    forgotten = 0;
 
     ngx_smtp_server_handler(&stream);
 }
@@ -792,7 +813,6 @@ test_data(void)
     ngx_smtp_session_t  *s;
 
     s = ctx[0];
-
     s->rules.helo = 1;
     s->rules.mail = 1;
     s->rules.rcpts = 1;
