@@ -19,6 +19,9 @@ my $mta = $t->sink('mta');
 my $next = $t->sink('next', ehlo => [ 'XCLIENT NAME ADDR PORT PROTO HELO '
     . 'LOGIN DESTADDR DESTPORT' ], replies => { XCLIENT => '220 again' });
 
+my $forward = $t->sink('forward_mta', ehlo => [ 'XFORWARD NAME ADDR PORT PROTO HELO '
+    . 'IDENT SOURCE' ], replies => { XFORWARD => '250 ok' });
+
 $t->gen_cert('server');
 
 $t->write_conf(<<'EOC')->run();
@@ -55,6 +58,12 @@ stream {
         listen  127.0.0.1:%%PORT_through%%;
         smtp_pass  127.0.0.1:%%PORT_next%%;
         smtp_pass_xclient  on;
+    }
+
+    server {
+        listen  127.0.0.1:%%PORT_forward%%;
+        smtp_pass  127.0.0.1:%%PORT_forward_mta%%;
+        smtp_pass_xforward  on;
     }
 
     server {
@@ -272,6 +281,25 @@ is(join("\n", map { s/^\d+ //r } grep { / XCLIENT / } $next->commands()),
 XCLIENT NAME=client.test ADDR=192.0.2.5 PORT=4242 PROTO=SMTP HELO=h.test LOGIN=joe DESTADDR=203.0.113.9 DESTPORT=2525
 XCLIENT NAME=[UNAVAILABLE] ADDR=192.0.2.6 PORT=[UNAVAILABLE] PROTO=SMTP HELO=h.test LOGIN=[UNAVAILABLE] DESTADDR=203.0.113.9 DESTPORT=2525
 XCLIENT NAME=[UNAVAILABLE] ADDR=[UNAVAILABLE] PORT=[UNAVAILABLE] PROTO=SMTP HELO=h.test LOGIN=[UNAVAILABLE] DESTADDR=203.0.113.9 DESTPORT=2525
+EOF
+
+# an address that nobody knows is no address for XFORWARD either
+
+$c = $t->client('forward');
+$c->cmd('EHLO filter.test');
+
+for ('ADDR=192.0.2.6 PORT=4242', 'ADDR=[UNAVAILABLE]') {
+    $c->cmd("XCLIENT $_");
+    $c->cmd('HELO h.test');
+    like(relays($c, 'x@ours.test'), qr/^250 /, "forwarded: $_");
+}
+
+$c->close();
+
+is(join("\n", map { s/^\d+ //r } grep { / XFORWARD NAME/ } $forward->commands()),
+    <<'EOF' =~ s/\n\z//r, 'XFORWARD of a known client, and of an unknown one');
+XFORWARD NAME=[UNAVAILABLE] ADDR=192.0.2.6 PORT=4242
+XFORWARD NAME=[UNAVAILABLE] ADDR=[UNAVAILABLE] PORT=[UNAVAILABLE]
 EOF
 
 # STARTTLS

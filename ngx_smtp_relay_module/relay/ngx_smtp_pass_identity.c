@@ -37,6 +37,7 @@ static ngx_int_t ngx_smtp_pass_identity_xclient(ngx_smtp_pass_t *ps,
     ngx_stream_session_t *s);
 static u_char *ngx_smtp_pass_identity_addr(u_char *p, ngx_str_t *dst,
     ngx_str_t *addr);
+static ngx_uint_t ngx_smtp_pass_identity_unknown(ngx_smtp_origin_t *o);
 static ngx_int_t ngx_smtp_pass_identity_key(ngx_smtp_pass_t *ps);
 static ngx_int_t ngx_smtp_pass_identity_local(ngx_stream_session_t *s,
     ngx_addr_t *addr);
@@ -429,6 +430,16 @@ ngx_smtp_pass_identity_addr(u_char *p, ngx_str_t *dst, ngx_str_t *addr)
 }
 
 
+/* XCLIENT has said that nobody knows where the client is */
+
+static ngx_uint_t
+ngx_smtp_pass_identity_unknown(ngx_smtp_origin_t *o)
+{
+    return o->addr.len == sizeof("unknown") - 1
+           && ngx_strncmp(o->addr.data, "unknown", sizeof("unknown") - 1) == 0;
+}
+
+
 /*
  * The address the client has connected to.  If that of the client was told by
  * a PROXY header (and taken from there by realip), this one is told there too.
@@ -509,8 +520,13 @@ ngx_smtp_pass_xforward(ngx_smtp_pass_t *ps)
         ngx_str_set(&x[6], "LOCAL");
 
     } else {
-        p = ngx_smtp_pass_identity_addr(p, &x[1], &o->addr);
         ngx_str_set(&x[6], "REMOTE");
+
+        /* a backend that refuses it gets none for all on this connection */
+
+        if (!ngx_smtp_pass_identity_unknown(o)) {
+            p = ngx_smtp_pass_identity_addr(p, &x[1], &o->addr);
+        }
     }
 
     if (o->port) {
