@@ -20,6 +20,11 @@
 #include "ngx_smtp_pass_private.h"
 
 
+#define NGX_SMTP_PASS_TARGET_POOL  4096
+
+
+static ngx_int_t ngx_smtp_pass_evaluate(ngx_smtp_pass_t *ps,
+    ngx_smtp_rcpt_t *rcpt, ngx_pool_t *pool);
 static ngx_int_t ngx_smtp_pass_change(ngx_smtp_pass_t *ps, ngx_str_t *value);
 static ngx_int_t ngx_smtp_pass_find(ngx_smtp_pass_t *ps,
     ngx_stream_session_t *s);
@@ -34,13 +39,11 @@ static ngx_int_t ngx_smtp_pass_addrs(ngx_smtp_pass_t *ps,
 ngx_int_t
 ngx_smtp_pass_target(ngx_smtp_pass_t *ps, ngx_smtp_rcpt_t *rcpt)
 {
-    ngx_str_t                value;
-    ngx_smtp_pass_conf_t    *conf;
-    ngx_stream_session_t    *s;
-    ngx_smtp_transaction_t  *txn;
+    ngx_int_t              rc;
+    ngx_pool_t            *pool;
+    ngx_smtp_pass_conf_t  *conf;
 
     conf = ps->conf;
-    txn = ps->txn;
 
     if (conf->value == NULL) {
         ps->upstream = conf->upstream;
@@ -49,7 +52,34 @@ ngx_smtp_pass_target(ngx_smtp_pass_t *ps, ngx_smtp_rcpt_t *rcpt)
         return NGX_OK;
     }
 
-    s = txn->eval(txn, txn->pool, rcpt);
+    /* what it takes is given back: a client may try thousands of recipients */
+
+    pool = ngx_create_pool(NGX_SMTP_PASS_TARGET_POOL, ps->txn->log);
+    if (pool == NULL) {
+        return NGX_ERROR;
+    }
+
+    rc = ngx_smtp_pass_evaluate(ps, rcpt, pool);
+
+    ngx_destroy_pool(pool);
+
+    return rc;
+}
+
+
+static ngx_int_t
+ngx_smtp_pass_evaluate(ngx_smtp_pass_t *ps, ngx_smtp_rcpt_t *rcpt,
+    ngx_pool_t *pool)
+{
+    ngx_str_t                value;
+    ngx_smtp_pass_conf_t    *conf;
+    ngx_stream_session_t    *s;
+    ngx_smtp_transaction_t  *txn;
+
+    conf = ps->conf;
+    txn = ps->txn;
+
+    s = txn->eval(txn, pool, rcpt);
 
     if (s == NULL
         || ngx_stream_complex_value(s, conf->value, &value) != NGX_OK)
