@@ -86,9 +86,11 @@ typedef struct {
 
 /* what the client sent and nobody used yet: ngx_smtp_session_input.c */
 typedef struct {
-    u_char                   *pos;        /* both NULL: closed and empty */
+    u_char                   *pos;        /* both NULL: there is none */
     u_char                   *last;
-    u_char                   *kept;       /* while it is closed; malloc'ed */
+    u_char                   *kept;       /* malloc'ed; NULL: it lies in the
+                                             worker's buffer */
+    size_t                    size;       /* of kept */
 } ngx_smtp_input_t;
 
 

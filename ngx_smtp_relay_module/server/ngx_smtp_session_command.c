@@ -68,8 +68,6 @@ ngx_smtp_session_process(ngx_smtp_session_t *s)
             return NGX_BUSY;
         }
 
-        /* not before: what has to wait for its turn is not copied for it */
-
         ngx_smtp_session_input_open(s);
 
         if (s->state == NGX_SMTP_STATE_DATA

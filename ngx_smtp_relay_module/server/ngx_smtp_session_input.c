@@ -7,12 +7,16 @@
 /*
  * Input of a session: what was read of the client and not used yet.
  *
- *   closed ----open----> open: in the worker's buffer ----close----> closed
- *                        read: more behind it; drop: none
+ *   none ----read----> in the worker's buffer ----close----> kept
+ *                                  ^                          |
+ *                                  '-----------read-----------'
+ *   close with nothing left, and drop: none
  *
- * Most sessions are closed with nothing left and own no memory then.  What is
- * left is half a line, or commands that have to wait: for an answer, for a
- * client that takes its replies, or for their turn.
+ * Most sessions have nothing left when they return to the event loop and own
+ * no memory then.  What is left is half a line, or commands that have to wait:
+ * for an answer, for a client that takes its replies, or for their turn.  It
+ * is used from where it is kept: a thousand recipients that came together, and
+ * wait for one answer after the other, are not copied to and fro for each.
  */
 
 
@@ -49,26 +53,13 @@ ngx_smtp_session_input_init(void)
 void
 ngx_smtp_session_input_open(ngx_smtp_session_t *s)
 {
-    size_t             size;
     ngx_smtp_input_t  *in;
 
     in = &s->input;
 
-    if (in->pos && in->kept == NULL) {
-        return;
-    }
-
-    size = in->last - in->pos;
-
-    in->pos = ngx_smtp_in;
-    in->last = ngx_smtp_in;
-
-    if (in->kept) {
-        in->last = ngx_cpymem(ngx_smtp_in, in->kept, size);
-
-        ngx_smtp_session_input_wipe(s, in->kept, in->kept + size);
-        ngx_free(in->kept);
-        in->kept = NULL;
+    if (in->pos == NULL) {
+        in->pos = ngx_smtp_in;
+        in->last = ngx_smtp_in;
     }
 }
 
@@ -100,7 +91,14 @@ ngx_smtp_session_input_read(ngx_smtp_session_t *s)
 
     left = in->last - in->pos;
 
-    if (left && in->pos > ngx_smtp_in) {
+    if (in->kept) {
+        ngx_memcpy(ngx_smtp_in, in->pos, left);
+
+        ngx_smtp_session_input_wipe(s, in->pos, in->last);
+        ngx_free(in->kept);
+        in->kept = NULL;
+
+    } else if (left && in->pos > ngx_smtp_in) {
         ngx_memmove(ngx_smtp_in, in->pos, left);
 
         ngx_smtp_session_input_wipe(s, ngx_smtp_in + left, in->last);
@@ -128,33 +126,40 @@ ngx_int_t
 ngx_smtp_session_input_close(ngx_smtp_session_t *s)
 {
     size_t             size;
+    u_char            *kept;
     ngx_smtp_input_t  *in;
 
     in = &s->input;
 
-    if (in->kept) {
-        return NGX_OK;
-    }
-
     if (in->pos == in->last) {
-        in->pos = NULL;
-        in->last = NULL;
-
+        ngx_smtp_session_input_drop(s);
         return NGX_OK;
     }
 
     size = in->last - in->pos;
 
-    in->kept = ngx_alloc(size, s->connection->log);
-    if (in->kept == NULL) {
-        return NGX_ERROR;
+    /* half a line does not hold all that came before it */
+
+    if (in->kept && size > in->size / 2) {
+        return NGX_OK;
     }
 
-    ngx_memcpy(in->kept, in->pos, size);
+    kept = ngx_alloc(size, s->connection->log);
+    if (kept == NULL) {
+        return in->kept ? NGX_OK : NGX_ERROR;
+    }
+
+    ngx_memcpy(kept, in->pos, size);
     ngx_smtp_session_input_wipe(s, in->pos, in->last);
 
-    in->pos = in->kept;
-    in->last = in->kept + size;
+    if (in->kept) {
+        ngx_free(in->kept);
+    }
+
+    in->kept = kept;
+    in->size = size;
+    in->pos = kept;
+    in->last = kept + size;
 
     return NGX_OK;
 }

@@ -23,35 +23,35 @@
 
 
 /*
- * Input.  While a session runs its input is open: [s->input.pos,
- * s->input.last) lies in a buffer that all sessions of the worker share.  When
- * the session returns to the event loop the input is closed: what is left lies
- * in memory of its own.  In both states it is empty if pos is last.
+ * Input: [s->input.pos, s->input.last).  What is read lies in a buffer that
+ * all sessions of the worker share.  When the session returns to the event
+ * loop the input is closed: what is left lies in memory of its own, and is
+ * used from there when the session runs again.  It is empty if pos is last.
  */
 
 /* Makes the worker's buffer, if there is none yet.  NGX_OK, NGX_ERROR. */
 ngx_int_t ngx_smtp_session_input_init(void);
 
-/* Opens the input; nothing happens if it is open. */
+/* Before input is used; both pointers are good then. */
 void ngx_smtp_session_input_open(ngx_smtp_session_t *s);
 
 /*
  * Adds [pos, last), which was read before the session was there, to an empty
- * input, and opens it.  NGX_OK, or NGX_ERROR: more than the buffer holds.
+ * input.  NGX_OK, or NGX_ERROR: more than the buffer holds.
  */
 ngx_int_t ngx_smtp_session_input_add(ngx_smtp_session_t *s, u_char *pos,
     u_char *last);
 
 /*
- * Adds what the socket has to the open input.  The number of octets, which is
- * above 0; NGX_AGAIN; NGX_ERROR: no more will come, logged.
+ * Adds what the socket has to the input.  The number of octets, which is above
+ * 0; NGX_AGAIN; NGX_ERROR: no more will come, logged.
  */
 ssize_t ngx_smtp_session_input_read(ngx_smtp_session_t *s);
 
-/* Closes the input, if it is open.  NGX_OK, or NGX_ERROR: no memory. */
+/* Closes the input.  NGX_OK, or NGX_ERROR: no memory. */
 ngx_int_t ngx_smtp_session_input_close(ngx_smtp_session_t *s);
 
-/* Forgets all input, open or closed. */
+/* Forgets all input. */
 void ngx_smtp_session_input_drop(ngx_smtp_session_t *s);
 
 
