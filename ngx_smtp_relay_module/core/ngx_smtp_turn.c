@@ -83,6 +83,22 @@ ngx_smtp_turn_handler(ngx_event_t *ev)
     ngx_queue_t      *last, *q;
     ngx_smtp_turn_t  *t;
 
+    static ngx_msec_t  over;
+
+    /*
+     * with "timer_resolution" the clock stands still for many iterations: the
+     * second one that finds the share used up in that time asks for it
+     */
+
+    if (ngx_smtp_turn_over()) {
+
+        if (over == ngx_current_msec) {
+            ngx_time_update();
+        }
+
+        over = ngx_current_msec;
+    }
+
     /* those who come back now wait behind the last one */
 
     last = ngx_queue_last(&ngx_smtp_turn_line);

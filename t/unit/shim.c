@@ -49,6 +49,7 @@ volatile ngx_cycle_t  *ngx_cycle = &shim_cycle;
 static ngx_time_t     shim_time = { 1700000000, 0, 0 };
 volatile ngx_time_t  *ngx_cached_time = &shim_time;
 volatile ngx_msec_t   ngx_current_msec = 1000000;
+ngx_msec_t            shim_time_late;
 
 static ngx_rbtree_node_t  shim_timer_sentinel;
 ngx_rbtree_t          ngx_event_timer_rbtree = {
@@ -736,6 +737,14 @@ shim_time_set(time_t sec, ngx_uint_t msec)
     shim_time.sec = sec;
     shim_time.msec = msec;
     ngx_current_msec = (ngx_msec_t) sec * 1000 + msec;
+}
+
+
+void
+ngx_time_update(void)
+{
+    ngx_current_msec += shim_time_late;
+    shim_time_late = 0;
 }
 
 

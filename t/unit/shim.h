@@ -64,6 +64,8 @@ void shim_alloc_fail_after(long n);
 void shim_time_set(time_t sec, ngx_uint_t msec);
 /* the wall clock alone is set */
 void shim_wall_set(time_t sec);
+/* the ms by which ngx_time_update() finds ngx_current_msec late, once */
+extern ngx_msec_t  shim_time_late;
 /* moves both clocks and runs the timers that are due, in order */
 void shim_time_advance(ngx_msec_t msec);
 

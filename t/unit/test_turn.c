@@ -33,6 +33,7 @@ typedef struct {
 static void test_share(void **state);
 static void test_order(void **state);
 static void test_fair(void **state);
+static void test_clock(void **state);
 static void test_cancel(void **state);
 static void test_handler(void *data);
 static void test_init(void);
@@ -50,6 +51,7 @@ main(void)
         cmocka_unit_test(test_share),
         cmocka_unit_test(test_order),
         cmocka_unit_test(test_fair),
+        cmocka_unit_test(test_clock),
         cmocka_unit_test(test_cancel),
     };
 
@@ -207,6 +209,28 @@ test_fair(void **state)
     assert_string_equal(trace, "01");
     assert_int_equal(test_iterate(), 1);
     assert_string_equal(trace, "0101");
+    assert_int_equal(test_iterate(), 0);
+}
+
+
+/* with "timer_resolution" the clock stands still for many iterations */
+
+static void
+test_clock(void **state)
+{
+    test_init();
+
+    ngx_smtp_turn_spend(NGX_SMTP_TURN_SHARE);
+    ngx_smtp_turn_wait(&waiters[0].turn);
+
+    ngx_current_msec--;
+    assert_int_equal(test_iterate(), 1);
+    assert_string_equal(trace, "");
+
+    ngx_current_msec--;
+    shim_time_late = 2;
+    assert_int_equal(test_iterate(), 1);
+    assert_string_equal(trace, "0");
     assert_int_equal(test_iterate(), 0);
 }
 
