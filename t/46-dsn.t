@@ -468,10 +468,11 @@ is(scalar($reports->received('')), 0, 'nor sent');
 
 # configuration
 
-for ([ 'postmaster nobody;', qr/invalid address "nobody" in/ ],
+for ([ 'postmaster nobody;', qr/invalid address "nobody", must be .* in/ ],
     [ 'postmaster a@b.test; postmaster c@d.test;',
         qr/is duplicate in/ ],
-    [ 'delay_warning soon;', qr/invalid value in/ ])
+    [ 'delay_warning soon;',
+        qr/invalid value "soon" of "delay_warning", must be .* in/ ])
 {
     my ($text, $want) = @$_;
 
