@@ -105,6 +105,8 @@ struct ngx_smtp_route_s {
     ngx_uint_t                messages;   /* whose home it is */
     ngx_uint_t                expiring;   /* deliveries that only give up, or
                                              tell of a delay */
+    ngx_uint_t                looks;      /* ngx_smtp_route_expire() ... */
+    time_t                    patrol;     /* ... in this second */
     ngx_uint_t                limit;      /* of recipients, which a peer gave
                                              away as it left; 0: none */
     time_t                    limited;    /* when, by relay_seconds() */

@@ -31,6 +31,10 @@
 /* between two looks for expired messages while a site is dead, s */
 #define NGX_SMTP_RELAY_PATROL    10
 
+/* looks at messages of a dead site in a second, whatever wakes us: of a
+   million each has its turn in a quarter of an hour */
+#define NGX_SMTP_RELAY_LOOKS     1024
+
 
 static time_t ngx_smtp_relay_key(ngx_smtp_relay_t *relay, time_t due);
 static time_t ngx_smtp_route_expire(ngx_smtp_route_t *route, time_t wait);
@@ -240,8 +244,8 @@ ngx_smtp_route_next(ngx_smtp_route_t *route)
 /*
  * The site is dead: of the messages that are due those that have expired are
  * given up, and senders are told of a delay.  Others go behind all that are
- * due, so that everyone's turn comes, BATCH at a time.  wait is the time till
- * the next probe; returns when to look again.
+ * due, so that everyone's turn comes, BATCH at a time and so many a second.
+ * wait is the time till the next probe; returns when to look again.
  */
 
 static time_t
@@ -255,6 +259,11 @@ ngx_smtp_route_expire(ngx_smtp_route_t *route, time_t wait)
 
     now = ngx_smtp_relay_steady(route->relay);
 
+    if (route->patrol != now) {
+        route->patrol = now;
+        route->looks = 0;
+    }
+
     for (n = 0; n < NGX_SMTP_RELAY_BATCH; n++) {
 
         node = ngx_smtp_due_first(&route->due);
@@ -265,9 +274,17 @@ ngx_smtp_route_expire(ngx_smtp_route_t *route, time_t wait)
             return ngx_max(ngx_min(wait, NGX_SMTP_RELAY_PATROL), 1);
         }
 
-        ngx_smtp_due_remove(&route->due, node);
-
         m = ngx_smtp_route_item(node, &r);
+
+        /* wishes are in front of all others */
+
+        if (route->looks == NGX_SMTP_RELAY_LOOKS && (r || !m->wish)) {
+            return 1;
+        }
+
+        route->looks = ngx_min(route->looks + 1, NGX_SMTP_RELAY_LOOKS);
+
+        ngx_smtp_due_remove(&route->due, node);
 
         if (r == NULL && m->wish) {
             what = NGX_SMTP_DELIVERY_WISH;
@@ -286,7 +303,7 @@ ngx_smtp_route_expire(ngx_smtp_route_t *route, time_t wait)
         (void) ngx_smtp_route_begin(route, node, what);
     }
 
-    return 1;
+    return 0;
 }
 
 

@@ -33,7 +33,7 @@ ngx_smtp_relay_conf_t  rcf;
 ngx_smtp_queue_conf_t  qcf;
 ngx_smtp_store_conf_t  scf;
 time_t                 retry[2];
-test_message_t         messages[8];
+test_message_t         messages[TEST_MESSAGES];
 ngx_uint_t             nmessages;
 
 static ngx_smtp_slot_t  slot;
@@ -797,7 +797,12 @@ scene_submit(const char *sender, const char *body, int n, ...)
 void
 scene_settle(void)
 {
-    while (shim_posted_run()) { /* void */ }
+    do {
+        ngx_queue_add(&ngx_posted_events, &ngx_posted_next_events);
+        ngx_queue_init(&ngx_posted_next_events);
+
+    } while (shim_posted_run()
+             || !ngx_queue_empty(&ngx_posted_next_events));
 }
 
 

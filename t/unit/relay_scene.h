@@ -28,6 +28,7 @@
 #define TEST_PEERS    8
 #define TEST_OUT      (256 * 1024)
 #define TEST_RCPTS    8
+#define TEST_MESSAGES 1024
 #define TEST_REPORTS  4
 
 
@@ -76,7 +77,7 @@ extern ngx_smtp_relay_conf_t  rcf;
 extern ngx_smtp_queue_conf_t  qcf;
 extern ngx_smtp_store_conf_t  scf;
 extern time_t                 retry[2];
-extern test_message_t         messages[8];
+extern test_message_t         messages[TEST_MESSAGES];
 extern ngx_uint_t             nmessages;
 
 

@@ -71,6 +71,7 @@ static void test_too_large(void **state);
 static void test_utf8(void **state);
 static void test_bad_peer(void **state);
 static void test_dead_site(void **state);
+static void test_dead_site_queue(void **state);
 
 
 static const char  pipelining[] = "250-mx\r\n250-PIPELINING\r\n"
@@ -1070,6 +1071,42 @@ test_dead_site(void **state)
 }
 
 
+/* nobody has to wait for all the others to see that it has expired */
+
+static void
+test_dead_site_queue(void **state)
+{
+    ngx_uint_t       i;
+    test_message_t  *old;
+
+    (void) state;
+
+    for (i = 0; i < 3; i++) {
+        scene_submit("a@from.test", "x\r\n", 1, "b@to.test");
+        scene_settle();
+        scene_lose(i, NGX_SMTP_PEER_REFUSED);
+    }
+
+    while (nmessages < TEST_MESSAGES - 1) {
+        scene_submit("a@from.test", "x\r\n", 1, "b@to.test");
+    }
+
+    journal[0] = '\0';
+
+    old = scene_submit("a@from.test", "x\r\n", 1, "b@to.test");
+    old->m.received = ngx_time() - 5000;
+    old->m.attempts = 9;
+
+    for (i = 0; i < 2; i++) {
+        scene_settle();
+        shim_time_advance(1000);
+    }
+
+    assert_int_equal(npeers, 3);
+    assert_journal("r0=4/0 report(0) stale");
+}
+
+
 int
 main(void)
 {
@@ -1137,6 +1174,8 @@ main(void)
         cmocka_unit_test_setup_teardown(test_bad_peer, scene_setup,
                                         scene_teardown),
         cmocka_unit_test_setup_teardown(test_dead_site, scene_setup,
+                                        scene_teardown),
+        cmocka_unit_test_setup_teardown(test_dead_site_queue, scene_setup,
                                         scene_teardown),
     };
 
