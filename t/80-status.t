@@ -63,6 +63,9 @@ $t->refused(conf('location /s/ { smtp_status contol=on; }'),
     qr/invalid parameter "contol=on"/, 'unknown parameter');
 $t->refused(conf('location /s/ { smtp_status host=; }'),
     qr/invalid parameter "host="/, 'empty host');
+$t->refused(conf("location /s/ { smtp_status host=$_; }"),
+    qr/invalid host "\Q$_\E", must be a name without port/, "host $_")
+    for 'a.test:8025', 'http://a.test', '*.a.test';
 $t->refused(conf('location /s/ { smtp_status control=on control=off; }'),
     qr/duplicate "control"/, 'control twice');
 $t->refused(conf('location /s/ { smtp_status; smtp_status; }'),

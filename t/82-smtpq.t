@@ -224,6 +224,8 @@ runs(3, qr/cannot connect/, 'nobody there', '--url',
 runs(3, qr/not as smtp_status does/, 'something else', '--url',
     "$base/plain");
 runs(0, qr/empty/, 'a URL without a slash', '--url', "$base/show");
+is((Test::SMTPRelay::Status->new($t, 'http', base => '/show')
+    ->request('GET', 'queue'))[0], 404, 'and what only begins as it');
 runs(3, qr/control is off/, 'control is off', '--url', "$base/show",
     'delete', '--all');
 runs(3, qr/control is off/, 'also for one message', '--url', "$base/show",

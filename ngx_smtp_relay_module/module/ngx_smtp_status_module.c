@@ -195,6 +195,14 @@ ngx_smtp_status_route(ngx_http_request_t *r,
     p = r->uri.data + ngx_min(clcf->name.len, r->uri.len);
     last = r->uri.data + r->uri.len;
 
+    *error = "there is nothing of this name";
+
+    /* /smtpqueue is not in /smtp */
+
+    if (p < last && *p != '/' && p[-1] != '/') {
+        return NGX_HTTP_NOT_FOUND;
+    }
+
     for (n = 0; n < 4; n++) {
 
         while (p < last && *p == '/') {
@@ -213,8 +221,6 @@ ngx_smtp_status_route(ngx_http_request_t *r,
             break;
         }
     }
-
-    *error = "there is nothing of this name";
 
     if (n == 0) {
         control->op = NGX_SMTP_CONTROL_COUNT;
@@ -824,6 +830,14 @@ ngx_smtp_status_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
             host->data = value[i].data + 5;
             host->len = value[i].len - 5;
+
+            if (strpbrk((char *) host->data, ":/*")) {
+                ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                                   "invalid host \"%V\", must be a name "
+                                   "without port; addresses need not be "
+                                   "given", host);
+                return NGX_CONF_ERROR;
+            }
 
             continue;
         }
