@@ -232,6 +232,7 @@ ngx_smtp_site_die(ngx_smtp_site_t *site, time_t now, uint32_t seed)
 {
     if (site->state == NGX_SMTP_SITE_ALIVE) {
         site->backoff = ngx_smtp_site_backoff_min(site);
+        site->died = now;
 
     } else {
         site->backoff = ngx_min(site->backoff * 2,
@@ -292,6 +293,17 @@ static time_t
 ngx_smtp_site_backoff_max(ngx_smtp_site_t *site)
 {
     return ngx_max(site->conf->backoff_max, ngx_smtp_site_backoff_min(site));
+}
+
+
+time_t
+ngx_smtp_site_dead(ngx_smtp_site_t *site, time_t now)
+{
+    if (site->state == NGX_SMTP_SITE_ALIVE) {
+        return 0;
+    }
+
+    return ngx_max(now - site->died, 0);
 }
 
 

@@ -91,6 +91,7 @@ typedef struct {
     ngx_uint_t              credit;     /* successes since the window grew */
     time_t                  backoff;    /* s, the current one */
     time_t                  until;      /* DEAD: when the probe is allowed */
+    time_t                  died;       /* DEAD, PROBE: when it did */
     time_t                  shrunk;     /* when the window was last halved */
     ngx_smtp_site_slot_t   *probe;      /* PROBE: whose it is; compared only */
 } ngx_smtp_site_t;
@@ -158,6 +159,9 @@ void ngx_smtp_site_ready(ngx_smtp_site_t *site, ngx_smtp_site_slot_t *slot);
  */
 void ngx_smtp_site_failure(ngx_smtp_site_t *site, ngx_smtp_site_slot_t *slot,
     ngx_uint_t kind, time_t now, uint32_t seed);
+
+/* How long it has been dead, with all probes that failed, s; 0: it lives. */
+time_t ngx_smtp_site_dead(ngx_smtp_site_t *site, time_t now);
 
 /* Somebody knows better: a dead site may be probed at once. */
 void ngx_smtp_site_retry(ngx_smtp_site_t *site, time_t now);

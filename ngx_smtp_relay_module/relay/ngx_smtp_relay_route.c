@@ -307,27 +307,32 @@ ngx_smtp_route_expire(ngx_smtp_route_t *route, time_t wait)
 }
 
 
+/*
+ * Everything is tried once.  But a dead site is only probed, by some of what
+ * waits for it: what would have been tried, too, at the longest interval, is
+ * not worse off than those.
+ */
+
 static ngx_uint_t
 ngx_smtp_route_expired(ngx_smtp_route_t *route, ngx_rbtree_node_t *node)
 {
-    time_t               now;
-    ngx_smtp_report_t   *r;
-    ngx_smtp_message_t  *m;
+    time_t                dead, since;
+    ngx_uint_t            attempts;
+    ngx_smtp_report_t    *r;
+    ngx_smtp_message_t   *m;
+    ngx_smtp_schedule_t  *s;
 
     m = ngx_smtp_route_item(node, &r);
-    now = ngx_smtp_relay_age_now(route->relay);
+    s = &route->schedule;
 
-    /* everything is tried once */
+    attempts = r ? r->attempts : m->attempts;
+    since = r ? r->created : m->received;
 
-    if (r) {
-        return r->attempts
-               && ngx_smtp_schedule_expired(&route->schedule, r->created,
-                                            r->attempts, now);
-    }
+    dead = ngx_smtp_site_dead(&route->site, ngx_smtp_relay_seconds());
 
-    return m->attempts
-           && ngx_smtp_schedule_expired(&route->schedule, m->received,
-                                        m->attempts, now);
+    return (attempts || dead >= ngx_smtp_schedule_interval(s, s->nretry))
+           && ngx_smtp_schedule_expired(s, since, attempts,
+                                        ngx_smtp_relay_age_now(route->relay));
 }
 
 

@@ -43,6 +43,7 @@ static void test_unsecured(void **state);
 static void test_tls_of_next_server(void **state);
 static void test_report_too_large(void **state);
 static void test_broken_sessions(void **state);
+static void test_dead_expires(void **state);
 static void test_requeue_report(void **state);
 static void test_requeue_message(void **state);
 
@@ -417,6 +418,51 @@ test_broken_sessions(void **state)
 }
 
 
+/* what a dead next hop was never tried with is given up in its time, too */
+
+static void
+test_dead_expires(void **state)
+{
+    ngx_uint_t  i, k, ended;
+
+    relay->routes[0].site_conf.backoff_min = 300;
+    relay->routes[0].site_conf.backoff_max = 300;
+
+    for (i = 0; i < 8; i++) {
+        scene_submit("", "x\r\n", 1, "b@to.test");
+        scene_settle();
+
+        if (i < 3) {
+            scene_lose(i, NGX_SMTP_PEER_REFUSED);
+        }
+    }
+
+    assert_int_equal(npeers, 3);
+
+    /* a second at a time, so that all have their turn; probes fail */
+
+    for (i = 0; i < 1300; i++) {
+        shim_time_advance(1000);
+        scene_settle();
+
+        if (!scene_peer(npeers - 1)->closed) {
+            scene_lose(npeers - 1, NGX_SMTP_PEER_REFUSED);
+        }
+
+        for (k = 0, ended = 0; k < 8; k++) {
+            ended += messages[k].ended;
+        }
+
+        /* they expire after 1000 s; a tried one before its next attempt */
+
+        assert_true(ended == 0 || i > 600);
+    }
+
+    assert_in_range(npeers, 4, 7);
+    assert_int_equal(ended, 8);
+}
+
+
 /* held and given back while a report of it is in an attempt */
 
 static void
@@ -522,6 +568,8 @@ main(void)
         cmocka_unit_test_setup_teardown(test_report_too_large, scene_setup,
                                         scene_teardown),
         cmocka_unit_test_setup_teardown(test_broken_sessions, scene_setup,
+                                        scene_teardown),
+        cmocka_unit_test_setup_teardown(test_dead_expires, scene_setup,
                                         scene_teardown),
         cmocka_unit_test_setup_teardown(test_requeue_report, scene_setup,
                                         scene_teardown),
