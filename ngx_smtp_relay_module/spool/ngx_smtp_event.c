@@ -23,6 +23,7 @@
 #define NGX_SMTP_RESULT_FIXED       10      /* with the text's length */
 #define NGX_SMTP_SUMMARY_FIXED      56
 #define NGX_SMTP_SEALED_FIXED       40
+#define NGX_SMTP_LIVING_FIXED       16
 
 #define NGX_SMTP_LOG_BARE_EVENT     (NGX_SMTP_LOG_RECORD + 64)
 
@@ -575,6 +576,61 @@ ngx_smtp_mark_get(const ngx_smtp_log_record_t *r, off_t *data_end,
 }
 
 
+size_t
+ngx_smtp_living_size(uint32_t next)
+{
+    return NGX_SMTP_LOG_RECORD + NGX_SMTP_LIVING_FIXED
+           + ((size_t) next + 7) / 8;
+}
+
+
+u_char *
+ngx_smtp_living_put(u_char *p, const ngx_smtp_summary_t *summaries,
+    ngx_uint_t n, uint32_t next, time_t now)
+{
+    size_t      size;
+    uint32_t    number;
+    ngx_uint_t  i;
+
+    size = ngx_smtp_living_size(next) - NGX_SMTP_LOG_RECORD;
+
+    p = ngx_smtp_event_header_put(p, NGX_SMTP_LOG_LIVING, size);
+    p = ngx_smtp_put32(p, 0);
+    p = ngx_smtp_put64(p, (uint64_t) now);
+    p = ngx_smtp_put32(p, next);
+
+    size -= NGX_SMTP_LIVING_FIXED;
+
+    ngx_memzero(p, size);
+
+    for (i = 0; i < n; i++) {
+        number = summaries[i].number;
+
+        if (number < next) {
+            p[number / 8] |= 1 << (number % 8);
+        }
+    }
+
+    return p + size;
+}
+
+
+ngx_int_t
+ngx_smtp_living_get(const ngx_smtp_log_record_t *r, uint32_t *next,
+    u_char **bits)
+{
+    if (r->length < NGX_SMTP_LIVING_FIXED) {
+        return NGX_ERROR;
+    }
+
+    *next = ngx_smtp_get32(r->payload + 12);
+    *bits = r->payload + NGX_SMTP_LIVING_FIXED;
+
+    return r->length == ngx_smtp_living_size(*next) - NGX_SMTP_LOG_RECORD
+           ? NGX_OK : NGX_ERROR;
+}
+
+
 /* records */
 
 void
@@ -683,6 +739,7 @@ ngx_smtp_event_header_put(u_char *p, ngx_uint_t type, size_t length)
     case NGX_SMTP_LOG_WISH:
     case NGX_SMTP_LOG_STRIKE:
     case NGX_SMTP_LOG_ERRORS:
+    case NGX_SMTP_LOG_LIVING:
         *p++ = NGX_SMTP_POLICY_IGNORE;
         break;
 

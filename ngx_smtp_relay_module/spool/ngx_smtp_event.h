@@ -49,6 +49,8 @@
                                                ngx_smtp_errors.h */
 
 /* an event of a message, too: it goes to another queue or next hop */
+#define NGX_SMTP_LOG_LIVING             21  /* who was live when the log was
+                                               written anew */
 #define NGX_SMTP_LOG_MOVED              24
 
 /* kept free: compaction */
@@ -199,6 +201,17 @@ u_char *ngx_smtp_mark_put(u_char *p, ngx_uint_t type, off_t data_end,
     time_t now);
 ngx_int_t ngx_smtp_mark_get(const ngx_smtp_log_record_t *r, off_t *data_end,
     time_t *time);
+
+/*
+ * LIVING: which of the messages below next are among the n summaries.  put
+ * writes the record of exactly that size, unsealed.  get: NGX_OK or NGX_ERROR;
+ * the bits are in the payload, that of message i is bit i % 8 of byte i / 8.
+ */
+size_t ngx_smtp_living_size(uint32_t next);
+u_char *ngx_smtp_living_put(u_char *p, const ngx_smtp_summary_t *summaries,
+    ngx_uint_t n, uint32_t next, time_t now);
+ngx_int_t ngx_smtp_living_get(const ngx_smtp_log_record_t *r, uint32_t *next,
+    u_char **bits);
 
 /*
  * Numbers the records in p..last, one after the other from *sequence on (which

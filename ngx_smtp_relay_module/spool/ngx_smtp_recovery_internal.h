@@ -112,6 +112,10 @@ ngx_int_t ngx_smtp_recovery_log_apply(ngx_smtp_recovery_ctx_t *r);
 ngx_int_t ngx_smtp_recovery_scan_start(ngx_smtp_recovery_ctx_t *r);
 ngx_int_t ngx_smtp_recovery_finish(ngx_smtp_recovery_ctx_t *r);
 
+/* what a scan found, and the record LIVING does not know, has ended */
+void ngx_smtp_recovery_scan_living(ngx_smtp_recovery_ctx_t *r,
+    ngx_smtp_log_record_t *record);
+
 /* the record at pos.  NGX_DONE: no good one is there */
 ngx_int_t ngx_smtp_recovery_record(ngx_smtp_recovery_ctx_t *r, off_t pos,
     uint32_t sequence, ngx_smtp_log_record_t *record, off_t *next);

@@ -314,6 +314,7 @@ ngx_smtp_recovery_check(ngx_smtp_recovery_ctx_t *r,
 
     case NGX_SMTP_LOG_SEGMENT_DONE:
     case NGX_SMTP_LOG_ERRORS:
+    case NGX_SMTP_LOG_LIVING:
         break;
 
     default:
@@ -497,6 +498,10 @@ ngx_smtp_recovery_apply_record(ngx_smtp_recovery_ctx_t *r,
 
     if (ngx_smtp_event_known(record->type)) {
         return ngx_smtp_recovery_event(r, record);
+    }
+
+    if (record->type == NGX_SMTP_LOG_LIVING) {
+        ngx_smtp_recovery_scan_living(r, record);
     }
 
     /* nothing depends on it */

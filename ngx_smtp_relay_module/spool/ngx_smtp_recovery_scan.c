@@ -529,3 +529,33 @@ ngx_smtp_recovery_scan_acknowledged(ngx_smtp_recovery_ctx_t *r)
 
     return r->log.data_end > r->scan_end || r->log.max_event > last;
 }
+
+
+/*
+ * A log that was written anew does not tell of those that had ended by then:
+ * without this they would all come back when its summaries are damaged.
+ */
+void
+ngx_smtp_recovery_scan_living(ngx_smtp_recovery_ctx_t *r,
+    ngx_smtp_log_record_t *record)
+{
+    u_char                *bits;
+    uint32_t               next;
+    ngx_uint_t             i;
+    ngx_smtp_recovered_t  *m;
+
+    if (r->log.sealed_at
+        || ngx_smtp_living_get(record, &next, &bits) != NGX_OK)
+    {
+        return;
+    }
+
+    for (i = 0; i < r->recovery.nmessages; i++) {
+        m = &r->recovery.messages[i];
+
+        if (m->number < next && !(bits[m->number / 8] >> (m->number % 8) & 1))
+        {
+            m->done = 1;
+        }
+    }
+}

@@ -351,7 +351,9 @@ ngx_smtp_rewrite_log(ngx_smtp_rewrite_t *rw)
     rw->part = rw->broken ? ngx_smtp_rewrite_sealing
                           : ngx_smtp_rewrite_history;
 
-    return NGX_OK;
+    /* compacted data have no others */
+
+    return rw->data ? NGX_OK : ngx_smtp_rewrite_living(rw);
 }
 
 

@@ -28,6 +28,9 @@ ngx_int_t ngx_smtp_rewrite_tail(ngx_smtp_rewrite_t *rw);
 /* begins with the seal, which is the part behind the history */
 ngx_int_t ngx_smtp_rewrite_sealing(ngx_smtp_rewrite_t *rw);
 
+/* Writes who lives. */
+ngx_int_t ngx_smtp_rewrite_living(ngx_smtp_rewrite_t *rw);
+
 /*
  * Copies some of what the old log has between rw->tail and rw->log_end.
  * NGX_AGAIN: call again if there is more; else the code of the whole.

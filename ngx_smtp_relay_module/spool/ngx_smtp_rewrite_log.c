@@ -6,15 +6,19 @@
 
 /*
  * What a log that is written anew takes over of the old one: in front of its
- * summaries the latest events of those that live, for whoever wants to know;
- * behind SEALED everything that was recorded since the rewriting began, the
- * last of it at the commit.  Records are checked on the way, as they get new
- * sequences and CRCs, which would make anything look good.
+ * summaries who lives, and the latest events of those that do, for whoever
+ * wants to know; behind SEALED everything that was recorded since the
+ * rewriting began, the last of it at the commit.  Records are checked on the
+ * way, as they get new sequences and CRCs, which would make anything look
+ * good.
  */
 
 
 #include "ngx_smtp_rewrite_internal.h"
 
+
+/* a bit for each message: no segment has as many */
+#define NGX_SMTP_REWRITE_LIVING (1024 * 1024)
 
 /* what the commit may have to copy of the log */
 #define NGX_SMTP_TAIL_STEP      (64 * 1024)
@@ -29,6 +33,34 @@ static ngx_uint_t ngx_smtp_rewrite_lives(ngx_smtp_rewrite_t *rw,
 static ngx_int_t ngx_smtp_rewrite_write(ngx_smtp_rewrite_t *rw, size_t size);
 static ngx_int_t ngx_smtp_rewrite_records(ngx_smtp_rewrite_t *rw, off_t pos,
     off_t end, size_t *size);
+
+
+/*
+ * The old log goes with the ends of all that are not in the summaries any
+ * more: if summaries are damaged this alone tells who had ended.
+ */
+ngx_int_t
+ngx_smtp_rewrite_living(ngx_smtp_rewrite_t *rw)
+{
+    size_t                    size;
+    ngx_smtp_seal_content_t  *c;
+
+    c = &rw->content;
+    size = ngx_smtp_living_size(c->next_number);
+
+    if (size > NGX_SMTP_REWRITE_LIVING) {
+        return NGX_OK;
+    }
+
+    if (ngx_smtp_rewrite_room(rw, size) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    (void) ngx_smtp_living_put(rw->buf, c->summaries, c->n, c->next_number,
+                               c->now);
+
+    return ngx_smtp_rewrite_write(rw, size);
+}
 
 
 /*
