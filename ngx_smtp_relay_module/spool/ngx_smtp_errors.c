@@ -16,12 +16,23 @@
 
 #define NGX_SMTP_ERRORS_FIXED   20      /* zero, time, two numbers */
 #define NGX_SMTP_ERRORS_PAIR    8
+#define NGX_SMTP_ERRORS_PLACES  (4 * NGX_SMTP_ERRORS_RECORD)
+
+
+/* the texts of a record, and where each is, by its hash */
+typedef struct {
+    ngx_smtp_error_t  *texts[NGX_SMTP_ERRORS_RECORD];
+    ngx_uint_t         n;
+    uint16_t           places[NGX_SMTP_ERRORS_PLACES];
+} ngx_smtp_errors_told_t;
 
 
 static ngx_smtp_error_t *ngx_smtp_errors_set(ngx_smtp_errors_t *errors,
     uint32_t hash);
-static ngx_uint_t ngx_smtp_errors_texts(ngx_smtp_errors_t *errors,
-    const ngx_smtp_error_of_t *of, ngx_uint_t n, ngx_smtp_error_t **texts);
+static void ngx_smtp_errors_texts(ngx_smtp_errors_t *errors,
+    const ngx_smtp_error_of_t *of, ngx_uint_t n, ngx_smtp_errors_told_t *t);
+static uint16_t *ngx_smtp_errors_place(ngx_smtp_errors_told_t *t,
+    uint32_t hash);
 
 
 static ngx_smtp_error_t *
@@ -140,24 +151,24 @@ ngx_int_t
 ngx_smtp_errors_record(ngx_smtp_errors_t *errors,
     const ngx_smtp_error_of_t *of, ngx_uint_t n, time_t now, ngx_str_t *out)
 {
-    size_t             size;
-    u_char            *p, *count;
-    ngx_uint_t         i, k, ntexts, told;
-    ngx_smtp_error_t  *texts[NGX_SMTP_ERRORS_RECORD];
+    size_t                   size;
+    u_char                  *p, *count;
+    ngx_uint_t               i, k, told;
+    ngx_smtp_errors_told_t   t;
 
     ngx_str_null(out);
 
-    ntexts = ngx_smtp_errors_texts(errors, of, n, texts);
+    ngx_smtp_errors_texts(errors, of, n, &t);
 
-    if (ntexts == 0) {
+    if (t.n == 0) {
         return NGX_OK;
     }
 
     size = NGX_SMTP_LOG_RECORD + NGX_SMTP_ERRORS_FIXED
            + n * NGX_SMTP_ERRORS_PAIR;
 
-    for (i = 0; i < ntexts; i++) {
-        size += 2 + texts[i]->len;
+    for (i = 0; i < t.n; i++) {
+        size += 2 + t.texts[i]->len;
     }
 
     out->data = malloc(size);
@@ -170,36 +181,25 @@ ngx_smtp_errors_record(ngx_smtp_errors_t *errors,
 
     p = ngx_smtp_put32(p, 0);
     p = ngx_smtp_put64(p, (uint64_t) now);
-    p = ngx_smtp_put32(p, (uint32_t) ntexts);
+    p = ngx_smtp_put32(p, (uint32_t) t.n);
 
-    for (i = 0; i < ntexts; i++) {
-        p = ngx_smtp_put16(p, texts[i]->len);
-        p = ngx_cpymem(p, texts[i]->text, texts[i]->len);
+    for (i = 0; i < t.n; i++) {
+        p = ngx_smtp_put16(p, t.texts[i]->len);
+        p = ngx_cpymem(p, t.texts[i]->text, t.texts[i]->len);
     }
 
     count = p;
     p += 4;
 
-    for (i = 0, k = 0, told = 0; i < n; i++) {
+    for (i = 0, told = 0; i < n; i++) {
 
-        /* neighbors often have the same */
+        k = *ngx_smtp_errors_place(&t, of[i].hash);
 
-        if (texts[k]->hash != of[i].hash) {
-
-            for (k = 0; k < ntexts - 1; k++) {
-                if (texts[k]->hash == of[i].hash) {
-                    break;
-                }
-            }
-
-            if (texts[k]->hash != of[i].hash) {
-                continue;
-            }
+        if (k) {
+            p = ngx_smtp_put32(p, of[i].number);
+            p = ngx_smtp_put32(p, (uint32_t) k - 1);
+            told++;
         }
-
-        p = ngx_smtp_put32(p, of[i].number);
-        p = ngx_smtp_put32(p, (uint32_t) k);
-        told++;
     }
 
     ngx_smtp_put32(count, (uint32_t) told);
@@ -215,39 +215,51 @@ ngx_smtp_errors_record(ngx_smtp_errors_t *errors,
 
 /* The different texts of these messages, as far as they are known. */
 
-static ngx_uint_t
+static void
 ngx_smtp_errors_texts(ngx_smtp_errors_t *errors,
-    const ngx_smtp_error_of_t *of, ngx_uint_t n, ngx_smtp_error_t **texts)
+    const ngx_smtp_error_of_t *of, ngx_uint_t n, ngx_smtp_errors_told_t *t)
 {
-    ngx_uint_t         i, k, found;
+    uint16_t          *place;
+    ngx_uint_t         i;
     ngx_smtp_error_t  *e;
 
-    found = 0;
+    ngx_memzero(t, sizeof(ngx_smtp_errors_told_t));
 
-    for (i = 0; i < n && found < NGX_SMTP_ERRORS_RECORD; i++) {
+    for (i = 0; i < n && t->n < NGX_SMTP_ERRORS_RECORD; i++) {
 
-        if (i && of[i].hash == of[i - 1].hash) {
+        place = ngx_smtp_errors_place(t, of[i].hash);
+
+        if (*place) {
             continue;
         }
 
         e = ngx_smtp_errors_find(errors, of[i].hash);
 
-        if (e == NULL) {
-            continue;
-        }
-
-        for (k = 0; k < found; k++) {
-            if (texts[k] == e) {
-                break;
-            }
-        }
-
-        if (k == found) {
-            texts[found++] = e;
+        if (e) {
+            t->texts[t->n++] = e;
+            *place = t->n;
         }
     }
+}
 
-    return found;
+
+/* Where the text of this hash is, or would be: its number from 1, or 0. */
+
+static uint16_t *
+ngx_smtp_errors_place(ngx_smtp_errors_told_t *t, uint32_t hash)
+{
+    ngx_uint_t  i;
+
+    /* a quarter is in use at most, so it ends */
+
+    for (i = hash % NGX_SMTP_ERRORS_PLACES;
+         t->places[i] && t->texts[t->places[i] - 1]->hash != hash;
+         i = (i + 1) % NGX_SMTP_ERRORS_PLACES)
+    {
+        /* void */
+    }
+
+    return &t->places[i];
 }
 
 
