@@ -216,7 +216,8 @@ runs(0, qr/empty/, 'over a unix socket', '--url',
     'unix:' . $t->dir() . '/http.sock:/smtp/');
 runs(3, qr/cannot connect/, 'no such socket', '--url',
     'unix:' . $t->dir() . '/none.sock:/smtp/');
-runs(3, qr/cannot connect/, 'nobody there', '--url',
+runs(3, qr/cannot connect to \S+: Connection refused; .*"smtp_status"\?/,
+    'nobody there', '--url',
     'http://127.0.0.1:' . $t->port('none') . '/smtp/');
 
 (my $base = $url) =~ s{/smtp/}{};
