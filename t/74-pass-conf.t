@@ -158,8 +158,8 @@ refused("$pass $_;", qr/smtp_pass|value/, $_) for
     'smtp_pass_keepalive_messages 0', 'smtp_pass_buffer_size x',
     'smtp_pass_ssl maybe', 'smtp_pass_timeout x', 'smtp_pass_extensions x';
 
-refused("$pass $_ 0;", qr/"$_" directive needs a time of more than 0.*:\d+$/m,
-    "$_ 0") for map { "smtp_pass_$_" } qw/ connect_timeout timeout
+refused("$pass $_ 0;", qr/"$_" must not be 0, write a time.*:\d+$/m, "$_ 0")
+    for map { "smtp_pass_$_" } qw/ connect_timeout timeout
     send_timeout data_timeout keepalive_timeout /;
 
 $t->done();

@@ -181,9 +181,6 @@ char *ngx_smtp_conf_pass_target(ngx_conf_t *cf, ngx_smtp_pass_conf_t *pass,
 /* what cannot be with what, when all of it is merged */
 char *ngx_smtp_conf_pass_check(ngx_conf_t *cf, ngx_smtp_server_conf_t *conf);
 
-/* post of a time: 0 is refused */
-extern ngx_conf_post_t  ngx_smtp_conf_some_time;
-
 /* 1 if value begins with name ("interval="); *arg is the rest */
 ngx_uint_t ngx_smtp_conf_param(ngx_str_t *value, ngx_str_t *arg,
     const char *name);

@@ -23,10 +23,7 @@ static char *ngx_smtp_conf_pass_literal(ngx_conf_t *cf,
     ngx_smtp_pass_conf_t *pass);
 static ngx_stream_complex_value_t *ngx_smtp_conf_pass_value(ngx_conf_t *cf,
     ngx_str_t *value);
-static char *ngx_smtp_conf_no_zero(ngx_conf_t *cf, void *post, void *data);
 
-
-ngx_conf_post_t  ngx_smtp_conf_some_time = { ngx_smtp_conf_no_zero };
 
 /* smtp_pass_temp_path off */
 static ngx_path_t  ngx_smtp_pass_temp_off;
@@ -104,17 +101,6 @@ ngx_smtp_conf_pass_literal(ngx_conf_t *cf, ngx_smtp_pass_conf_t *pass)
     pass->host = u.host;
 
     return NGX_CONF_OK;
-}
-
-
-/* no time at all would fail everything, or wait for ever */
-
-static char *
-ngx_smtp_conf_no_zero(ngx_conf_t *cf, void *post, void *data)
-{
-    ngx_msec_t *time = data;
-
-    return *time ? NGX_CONF_OK : "needs a time of more than 0";
 }
 
 

@@ -68,6 +68,8 @@ ngx_smtp_conf_set_msec(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
+/* no time at all would fail everything, or wait for ever */
+
 char *
 ngx_smtp_conf_set_timeout(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
