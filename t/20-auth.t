@@ -401,6 +401,10 @@ bad($use, qr/unknown option, .* in .*bad-accounts:1/, 'unknown option',
     "a $hash{sha512} quota=1\n");
 bad($use, qr/enabled is neither 0 nor 1 in .*bad-accounts:1/, 'bad option',
     "a $hash{sha512} enabled=off\n");
+bad($use, qr/enabled is there twice in .*bad-accounts:1/, 'option twice',
+    "a $hash{sha512} enabled=0 senders=a\@b.example enabled=1\n");
+bad($use, qr/senders are there twice.* in .*bad-accounts:1/, 'senders twice',
+    "a $hash{sha512} senders=a\@b.example senders=\@c.example\n");
 
 # never in a log
 

@@ -217,8 +217,19 @@ ngx_smtp_account_option(ngx_smtp_account_t *a, ngx_str_t *token,
             return NGX_DECLINED;
         }
 
+        if (a->has_enabled) {
+            *reason = "enabled is there twice";
+            return NGX_DECLINED;
+        }
+
+        a->has_enabled = 1;
+
     } else if (name.len != 7 || ngx_memcmp(name.data, "senders", 7) != 0) {
         *reason = "unknown option, there are \"enabled=\" and \"senders=\",";
+        return NGX_DECLINED;
+
+    } else if (a->has_senders) {
+        *reason = "senders are there twice, commas separate them,";
         return NGX_DECLINED;
     }
 

@@ -28,6 +28,7 @@ typedef struct {
     ngx_str_t      verifier;        /* stored password; empty: none */
     ngx_array_t    senders;         /* of ngx_str_t: address or @domain */
     unsigned       enabled:1;
+    unsigned       has_enabled:1;   /* the line of the file has the option */
     unsigned       has_senders:1;   /* the record has the field, even empty */
 } ngx_smtp_account_t;
 
@@ -61,10 +62,10 @@ ngx_int_t ngx_smtp_account_set(ngx_smtp_account_t *a, ngx_str_t *name,
  *
  *   login verifier [enabled=0|1] [senders=address,@domain,...]
  *
- * separated by blanks or tabs; a line that is blank or starts with "#" has no
- * account.  NGX_OK and a filled account; NGX_DONE: nothing on this line;
- * NGX_DECLINED and *reason; NGX_ERROR without memory.  Whether the verifier is
- * of a known scheme is checked by the caller.
+ * separated by blanks or tabs, each option once; a line that is blank or
+ * starts with "#" has no account.  NGX_OK and a filled account; NGX_DONE:
+ * nothing on this line; NGX_DECLINED and *reason; NGX_ERROR without memory.
+ * Whether the verifier is of a known scheme is checked by the caller.
  */
 ngx_int_t ngx_smtp_account_parse_line(ngx_smtp_account_t *a, ngx_str_t *line,
     ngx_pool_t *pool, const char **reason);
