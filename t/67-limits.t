@@ -82,7 +82,7 @@ for (['10m inodes=', qr/invalid parameter "inodes="/],
     ['10m inodes=x', qr/invalid parameter "inodes=x", must be/],
     ['10m 1000', qr/invalid parameter "1000"/],
     ['10m; spool_min_free 10m', qr/"spool_min_free" directive is duplicate/],
-    ['lots', qr/"spool_min_free" directive invalid value/])
+    ['lots', qr/invalid value "lots" of "spool_min_free", must be a size/])
 {
     $t->refused("%%GLOBALS%%\nevents { }\nstream { smtp_queue q { spool"
         . " %%DIR%%/spool; next_hop 127.0.0.1:1; spool_min_free $_->[0]; } }",
