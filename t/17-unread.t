@@ -147,6 +147,26 @@ for my $tls (0, 1) {
     $c->close();
 }
 
+# clients that are gone, or still talk, when it is over: no cause for a crit
+
+for (1 .. 5) {
+    $c = $t->client('flooded', rcvbuf => 4096);
+    $c->ehlo();
+    $c->starttls();
+    $c->ehlo();
+    eval { $c->send_raw(flood(2000)) };
+    $c->close(reset => 1);
+}
+
+$c = $t->client('flooded');
+$c->ehlo();
+is($c->starttls(), 220, 'starttls');
+$c->ehlo();
+$c->check('QUIT', 221, 'quit');
+eval { $c->send_raw("NOOP\r\n") };
+ok($c->closed(), 'talks behind QUIT');
+$c->close();
+
 # one that does not read is left after smtp_send_timeout, though it sends on
 
 $c = $t->client('unread', rcvbuf => 4096);

@@ -237,6 +237,10 @@ ngx_smtp_session_configure(ngx_smtp_session_t *s)
     if (c->ssl) {
         (void) SSL_set_mode(c->ssl->connection,
                             SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+
+        /* nobody waits for its farewell, which could be more commands */
+
+        c->ssl->no_wait_shutdown = 1;
     }
 
 #endif
@@ -425,7 +429,7 @@ ngx_smtp_session_serve(ngx_smtp_session_t *s)
 
         rc = ngx_smtp_session_process(s);
 
-        if (ngx_smtp_session_flush(s) == NGX_ERROR) {
+        if (rc == NGX_ERROR || ngx_smtp_session_flush(s) == NGX_ERROR) {
             return NGX_ERROR;
         }
 

@@ -62,10 +62,14 @@ ngx_smtp_session_process(ngx_smtp_session_t *s)
             return NGX_BUSY;
         }
 
-        if (s->waiting || ngx_smtp_turn_over()
-            || ngx_smtp_session_output_reserve(s) != NGX_OK)
-        {
+        if (s->waiting || ngx_smtp_turn_over()) {
             return NGX_BUSY;
+        }
+
+        rc = ngx_smtp_session_output_reserve(s);
+
+        if (rc != NGX_OK) {
+            return (rc == NGX_ERROR) ? NGX_ERROR : NGX_BUSY;
         }
 
         ngx_smtp_session_input_open(s);

@@ -85,7 +85,7 @@ void ngx_smtp_session_output_drop(ngx_smtp_session_t *s);
 /*
  * Uses as much of the input as it can.  NGX_AGAIN: more input is needed;
  * NGX_BUSY: the socket takes no more replies, an answer is awaited, others
- * have their turn, or the session is over.
+ * have their turn, or the session is over; NGX_ERROR: the connection broke.
  */
 ngx_int_t ngx_smtp_session_process(ngx_smtp_session_t *s);
 
