@@ -110,6 +110,14 @@ stream {
         smtp_health_check  interval=300ms timeout=20s;
     }
 
+    # no address of this machine, ever (RFC 5737)
+
+    server {
+        listen  127.0.0.1:%%PORT_bound%%;
+        smtp_pass  127.0.0.1:%%PORT_only%%;
+        smtp_pass_bind  203.0.113.7;
+    }
+
     server {
         listen  127.0.0.1:%%PORT_unchecked%%;
         smtp_pass  127.0.0.1:%%PORT_b%%;
@@ -181,6 +189,13 @@ is(backend('two', 'a')->{failed}, 0, 'no failures');
 ok(!backend('two', 'a')->{last_failure}, 'nor a reason');
 ok(!%{backend('two', 'gone')}, 'one that is "down" is not checked');
 is(backend('127.0.0.1:' . $t->port('b'), 'b')->{state}, 'unchecked', 'off');
+
+# what fails on our side says nothing of a backend
+
+$t->wait_log(qr/\[crit\] .*bind\(203\.0\.113\.7\b.* failed/);
+$t->expect_log(qr/\[crit\] .*bind\(203\.0\.113\.7\b.* failed/);
+is(backend('127.0.0.1:' . $t->port('only'), 'only')->{failed}, 0,
+    'an address that we do not have');
 
 # one refuses
 

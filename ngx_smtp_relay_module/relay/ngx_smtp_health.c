@@ -568,7 +568,7 @@ ngx_smtp_health_lost(ngx_smtp_talk_t *talk, ngx_uint_t how)
 
     h = talk->data;
 
-    if (how == NGX_SMTP_CLIENT_LOST_LOCAL) {
+    if (how == NGX_SMTP_CLIENT_LOST_LOCAL || h->peer->unable) {
 
         /* that tells nothing of the backend */
 
@@ -584,7 +584,7 @@ ngx_smtp_health_lost(ngx_smtp_talk_t *talk, ngx_uint_t how)
 }
 
 
-/* The worker ends, or had no memory for the handshake. */
+/* The worker ends, or had no memory, socket or address of its own. */
 
 static void
 ngx_smtp_health_abandon(ngx_smtp_health_t *h)
