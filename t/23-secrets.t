@@ -163,6 +163,12 @@ $c->cmd('MAIL FROM:<>');
 $c->check("AUTH PLAIN $plain", 503, 'out of order');
 $c->cmd('RSET');
 gone($any, 'what was refused');
+$c->send_raw("MAIL FROM:<>\r\nAUTH LOGIN\r\n"
+    . encode_base64($login, '') . "\r\n$sent\r\n");
+is(join(' ', map { ($c->read_reply())[0] } 1 .. 4), '250 503 500 500',
+    'sent in advance, and out of order');
+$c->cmd('RSET');
+gone($any, 'what was sent in advance');
 $c->check('AUTH LOGIN ' . encode_base64($login, ''), 334, 'begun');
 $c->check("*", 501, 'and canceled');
 $c->send_raw('AUTH PLAIN ' . substr $plain, 0, -1);

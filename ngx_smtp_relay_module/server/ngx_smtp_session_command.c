@@ -124,6 +124,11 @@ ngx_smtp_session_line(ngx_smtp_session_t *s)
     }
 
     if (s->line.bad) {
+
+        if (auth) {
+            ngx_explicit_memzero(line.data, line.len);
+        }
+
         return ngx_smtp_session_bad_line(s, NGX_SMTP_REPLY_LINE_BAD);
     }
 
@@ -157,6 +162,7 @@ static ngx_int_t
 ngx_smtp_session_command(ngx_smtp_session_t *s, ngx_str_t *line)
 {
     ngx_int_t           rc, order;
+    ngx_uint_t          secret;
     ngx_smtp_command_t  cmd;
 
     rc = ngx_smtp_command_parse(line, &cmd);
@@ -164,7 +170,20 @@ ngx_smtp_session_command(ngx_smtp_session_t *s, ngx_str_t *line)
     ngx_log_debug2(NGX_LOG_DEBUG_STREAM, s->connection->log, 0,
                    "smtp command: %V, %i", ngx_smtp_verb_name(cmd.verb), rc);
 
+    /*
+     * a password that was sent too early, too late, or behind a refused AUTH
+     * is one
+     */
+
+    secret = (cmd.verb == NGX_SMTP_VERB_AUTH
+              || cmd.verb == NGX_SMTP_VERB_UNKNOWN);
+
     if (ngx_smtp_session_over_limit(s, &cmd)) {
+
+        if (secret) {
+            ngx_explicit_memzero(line->data, line->len);
+        }
+
         return NGX_OK;
     }
 
@@ -185,10 +204,7 @@ ngx_smtp_session_command(ngx_smtp_session_t *s, ngx_str_t *line)
     if (order != NGX_OK) {
         ngx_smtp_session_reply(s, order, NULL);
 
-        if (cmd.verb == NGX_SMTP_VERB_AUTH) {
-
-            /* a password that was sent too early or too late is one */
-
+        if (secret) {
             ngx_explicit_memzero(line->data, line->len);
         }
 

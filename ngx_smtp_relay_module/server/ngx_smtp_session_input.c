@@ -32,6 +32,7 @@
 #define NGX_SMTP_IN_SIZE  (NGX_SMTP_AUTH_LINE_MAX + 65536)
 
 
+static void ngx_smtp_session_input_free(ngx_smtp_session_t *s);
 static void ngx_smtp_session_input_wipe(ngx_smtp_session_t *s, u_char *pos,
     u_char *last);
 
@@ -94,9 +95,7 @@ ngx_smtp_session_input_read(ngx_smtp_session_t *s)
     if (in->kept) {
         ngx_memcpy(ngx_smtp_in, in->pos, left);
 
-        ngx_smtp_session_input_wipe(s, in->pos, in->last);
-        ngx_free(in->kept);
-        in->kept = NULL;
+        ngx_smtp_session_input_free(s);
 
     } else if (left && in->pos > ngx_smtp_in) {
         ngx_memmove(ngx_smtp_in, in->pos, left);
@@ -150,10 +149,12 @@ ngx_smtp_session_input_close(ngx_smtp_session_t *s)
     }
 
     ngx_memcpy(kept, in->pos, size);
-    ngx_smtp_session_input_wipe(s, in->pos, in->last);
 
     if (in->kept) {
-        ngx_free(in->kept);
+        ngx_smtp_session_input_free(s);
+
+    } else {
+        ngx_smtp_session_input_wipe(s, in->pos, in->last);
     }
 
     in->kept = kept;
@@ -172,13 +173,30 @@ ngx_smtp_session_input_drop(ngx_smtp_session_t *s)
 
     in = &s->input;
 
-    ngx_smtp_session_input_wipe(s, in->pos, in->last);
-
     if (in->kept) {
-        ngx_free(in->kept);
+        ngx_smtp_session_input_free(s);
+
+    } else {
+        ngx_smtp_session_input_wipe(s, in->pos, in->last);
     }
 
     ngx_memzero(in, sizeof(ngx_smtp_input_t));
+}
+
+
+/* With what was taken out of it before. */
+
+static void
+ngx_smtp_session_input_free(ngx_smtp_session_t *s)
+{
+    ngx_smtp_input_t  *in;
+
+    in = &s->input;
+
+    ngx_smtp_session_input_wipe(s, in->kept, in->kept + in->size);
+
+    ngx_free(in->kept);
+    in->kept = NULL;
 }
 
 
