@@ -290,6 +290,11 @@ ngx_smtp_control_meta(ngx_smtp_json_t *j, ngx_smtp_meta_t *meta)
     kv = meta->vars.elts;
 
     for (i = 0; i < meta->vars.nelts; i++) {
+
+        if (ngx_smtp_json_size(j) > NGX_SMTP_CONTROL_SHOWN) {
+            break;
+        }
+
         ngx_smtp_json_raw(j, i ? "," : "");
         ngx_smtp_json_string(j, &kv[i].key);
         ngx_smtp_json_raw(j, ":");
