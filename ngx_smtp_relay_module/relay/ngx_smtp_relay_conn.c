@@ -408,7 +408,7 @@ ngx_smtp_conn_resume(ngx_smtp_conn_t *conn)
 static ngx_int_t
 ngx_smtp_conn_done(ngx_smtp_talk_t *talk)
 {
-    ngx_uint_t            i, delivered;
+    ngx_uint_t            i, said, delivered;
     ngx_smtp_conn_t      *conn;
     ngx_smtp_delivery_t  *d;
 
@@ -418,18 +418,25 @@ ngx_smtp_conn_done(ngx_smtp_talk_t *talk)
     conn->reused = 0;
     conn->body = 0;
 
+    said = 0;
     delivered = 0;
 
     for (i = 0; i < d->nresults; i++) {
         if (d->results[i].status <= NGX_SMTP_RESULT_RELAYED) {
             delivered = 1;
         }
+
+        if (d->results[i].code) {
+            said = 1;
+        }
     }
+
+    /* what we did not send is no sign of life: the site stays as it is */
 
     if (delivered) {
         ngx_smtp_site_success(&conn->route->site, &conn->slot);
 
-    } else {
+    } else if (said) {
         ngx_smtp_site_failure(&conn->route->site, &conn->slot,
                               NGX_SMTP_SITE_MESSAGE, ngx_smtp_relay_seconds(),
                               ngx_random());

@@ -43,6 +43,7 @@ static void test_unsecured(void **state);
 static void test_tls_of_next_server(void **state);
 static void test_report_too_large(void **state);
 static void test_broken_sessions(void **state);
+static void test_broken_unsaid(void **state);
 static void test_dead_expires(void **state);
 static void test_requeue_report(void **state);
 static void test_requeue_message(void **state);
@@ -418,6 +419,65 @@ test_broken_sessions(void **state)
 }
 
 
+/* what we do not send to the one that tries, it has said nothing of */
+
+static void
+test_broken_unsaid(void **state)
+{
+    ngx_uint_t        i;
+    ngx_smtp_site_t  *site;
+
+    static const char  small[] = "250-mx\r\n250-PIPELINING\r\n250 SIZE 5\r\n";
+
+    site = &relay->routes[0].site;
+    relay->routes[0].site_conf.max = 1;
+    site->window = 1;
+
+    for (i = 0; i < 3; i++) {
+        scene_submit("", "0123456789\r\n", 1, "b@to.test");
+        scene_settle();
+        scene_open_session(i, pipelining);
+        scene_say(i, "421 4.3.2 busy\r\n");
+    }
+
+    assert_int_equal(site->state, NGX_SMTP_SITE_DEAD);
+
+    /* all are too large: it is left as it was, and closed in the end */
+
+    shim_time_advance(70000);
+    scene_settle();
+    assert_int_equal(npeers, 4);
+    scene_open_session(3, small);
+    assert_string_equal(scene_heard(3), "");
+    assert_non_null(strstr(journal, "r0=3/0"));
+    assert_int_equal(site->state, NGX_SMTP_SITE_PROBE);
+
+    scene_lose(3, NGX_SMTP_PEER_TIMEDOUT);
+    assert_string_equal(scene_heard(3), "QUIT\r\n");
+    assert_int_equal(site->state, NGX_SMTP_SITE_DEAD);
+    scene_say(3, "221 bye\r\n");
+    assert_true(scene_peer(3)->closed);
+
+    /* the next one, too, until something is said */
+
+    scene_submit("", "0123456789\r\n", 1, "b@to.test");
+    scene_settle();
+    assert_int_equal(npeers, 4);
+    shim_time_advance(140000);
+    scene_settle();
+    assert_int_equal(npeers, 5);
+    scene_open_session(4, small);
+    assert_int_equal(site->state, NGX_SMTP_SITE_PROBE);
+
+    scene_submit("", "x\r\n", 1, "b@to.test");
+    scene_settle();
+    assert_int_equal(npeers, 5);
+    assert_non_null(strstr(scene_heard(4), "MAIL FROM:<>"));
+    scene_say(4, "450 later\r\n503 no\r\n503 no\r\n");
+    assert_int_equal(site->state, NGX_SMTP_SITE_ALIVE);
+}
+
+
 /* what a dead next hop was never tried with is given up in its time, too */
 
 static void
@@ -568,6 +628,8 @@ main(void)
         cmocka_unit_test_setup_teardown(test_report_too_large, scene_setup,
                                         scene_teardown),
         cmocka_unit_test_setup_teardown(test_broken_sessions, scene_setup,
+                                        scene_teardown),
+        cmocka_unit_test_setup_teardown(test_broken_unsaid, scene_setup,
                                         scene_teardown),
         cmocka_unit_test_setup_teardown(test_dead_expires, scene_setup,
                                         scene_teardown),
