@@ -159,14 +159,17 @@ ngx_smtp_delivery_shorten(ngx_smtp_delivery_t *d, ngx_smtp_verdict_t *v)
 /*
  * Each transaction that puts recipients back has delivered to others, so there
  * is an end.  Where none is delivered they are deferred with the rest; if the
- * peer hung up over them, the next attempt must not name as many again.
+ * peer hung up over them, the next attempt must not name as many again.  An
+ * end of our making, or without an answer to the message, is no word of that.
  */
 
 void
 ngx_smtp_delivery_put_back(ngx_smtp_delivery_t *d, ngx_uint_t lost)
 {
-    ngx_uint_t  i, k, n, delivered;
+    ngx_uint_t        i, k, n, delivered;
+    ngx_smtp_conn_t  *conn;
 
+    conn = d->conn;
     delivered = 0;
 
     for (i = 0, n = 0; i < d->nresults; i++) {
@@ -178,9 +181,11 @@ ngx_smtp_delivery_put_back(ngx_smtp_delivery_t *d, ngx_uint_t lost)
         return;
     }
 
-    d->limit = d->conn->client.accepted;
+    d->limit = conn->client.accepted;
 
-    if (lost) {
+    if (lost && !d->unknown
+        && (conn->hung_up || conn->client.verdict.code == 421))
+    {
         d->route->limit = d->limit;
         d->route->limited = ngx_smtp_relay_seconds();
     }

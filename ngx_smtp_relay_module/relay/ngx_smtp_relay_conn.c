@@ -258,6 +258,7 @@ ngx_smtp_conn_client(ngx_smtp_conn_t *conn)
     ngx_smtp_client_conf_t   cc;
 
     qcf = conn->route->conf;
+    conn->hung_up = 0;
 
     ngx_memzero(&cc, sizeof(ngx_smtp_client_conf_t));
 
@@ -590,6 +591,8 @@ ngx_smtp_conn_lost(ngx_smtp_talk_t *talk, ngx_uint_t how)
     if (conn->reused && ngx_smtp_conn_replace(conn, how)) {
         return;
     }
+
+    conn->hung_up = (how == NGX_SMTP_CLIENT_LOST_CLOSED);
 
     (void) ngx_smtp_client_lost(&conn->client, how);
 

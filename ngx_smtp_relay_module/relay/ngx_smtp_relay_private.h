@@ -134,6 +134,7 @@ struct ngx_smtp_conn_s {
     unsigned                  body:1;     /* the delivery writes */
     unsigned                  no_tls:1;   /* it failed: in clear this time */
     unsigned                  quitting:1;
+    unsigned                  hung_up:1;  /* the peer closed it, in silence */
     ngx_smtp_client_t         client;
 };
 

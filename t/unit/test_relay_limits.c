@@ -38,6 +38,7 @@ static void test_surplus(void **state);
 static void test_surplus_code(void **state);
 static void test_surplus_no_progress(void **state);
 static void test_surplus_lost(void **state);
+static void test_surplus_ended(void **state);
 static void test_utf8_again(void **state);
 static void test_unsecured(void **state);
 static void test_tls_of_next_server(void **state);
@@ -201,6 +202,69 @@ test_surplus_lost(void **state)
     assert_journal("out+ r0=1/250 out- out+ r1=1/250 out- out+ r2=1/250 out-"
                    " done");
     assert_int_equal(tm->ended, 1);
+}
+
+
+/* it has to be the peer that ends it, and over them: not over the message */
+
+static void
+test_surplus_ended(void **state)
+{
+    size_t  i;
+
+    static const struct {
+        const char  *reply;     /* to the third recipient, and to DATA */
+        ngx_uint_t   failure;   /* 0: the message cannot be read */
+        ngx_uint_t   limit;
+    } cases[] = {
+        { "", NGX_SMTP_PEER_CLOSED, 1 },
+        { "", NGX_SMTP_PEER_TIMEDOUT, 0 },
+        { "450 later\r\n354 go\r\n", NGX_SMTP_PEER_CLOSED, 0 },
+        { "450 later\r\n354 go\r\n", NGX_SMTP_PEER_TIMEDOUT, 0 },
+        { "450 later\r\n354 go\r\n", 0, 0 },
+    };
+
+    scene_teardown(NULL);
+
+    for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        scene_setup(NULL);
+
+        scene_submit("a@from.test", "x\r\n", 3, "b@to.test", "c@to.test",
+                     "d@to.test");
+        scene_settle();
+
+        /* a server before did: that is forgotten */
+
+        next_servers = 1;
+        scene_connected(0);
+        scene_lose(0, NGX_SMTP_PEER_CLOSED);
+
+        scene_open_session(0, pipelining);
+        scene_heard(0);
+        slow_reader = cases[i].failure ? 0 : 2;
+        scene_say(0, "250 ok\r\n250 ok\r\n452 4.5.3 no\r\n");
+
+        if (cases[i].reply[0]) {
+            scene_say(0, cases[i].reply);
+        }
+
+        if (cases[i].failure) {
+            scene_lose(0, cases[i].failure);
+
+        } else {
+            assert_non_null(waiting_reader);
+            waiting_reader->handler(waiting_reader, NGX_ERROR);
+            scene_settle();
+        }
+
+        assert_true(scene_peer(0)->closed);
+        assert_non_null(strstr(journal, "r1=5/452"));
+        assert_int_equal(relay->routes[0].limit, cases[i].limit);
+
+        scene_teardown(NULL);
+    }
+
+    scene_setup(NULL);
 }
 
 
@@ -618,6 +682,8 @@ main(void)
         cmocka_unit_test_setup_teardown(test_surplus_no_progress, scene_setup,
                                         scene_teardown),
         cmocka_unit_test_setup_teardown(test_surplus_lost, scene_setup,
+                                        scene_teardown),
+        cmocka_unit_test_setup_teardown(test_surplus_ended, scene_setup,
                                         scene_teardown),
         cmocka_unit_test_setup_teardown(test_utf8_again, scene_setup,
                                         scene_teardown),
