@@ -71,6 +71,7 @@ struct ngx_smtp_recovery_skip_s {
 typedef struct {
     off_t                       start;      /* 0: none */
     ngx_uint_t                  first;      /* index of its first message */
+    uint32_t                    number;     /* it starts with; 0: not known */
     ngx_uint_t                  damaged;
 } ngx_smtp_recovery_bad_t;
 

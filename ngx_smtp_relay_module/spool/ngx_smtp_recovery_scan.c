@@ -168,6 +168,7 @@ ngx_smtp_recovery_scan_messages(ngx_smtp_recovery_ctx_t *r, off_t pos,
     ngx_uint_t  bad, n;
 
     bad = 0;
+    r->bad.number = 0;
 
     for (n = 0; pos < end; n++) {
 
@@ -254,6 +255,10 @@ ngx_smtp_recovery_scan_message(ngx_smtp_recovery_ctx_t *r, off_t pos,
 
     if (rc != NGX_OK) {
         return ngx_smtp_recovery_scan_past(r, &record, pos, end, next);
+    }
+
+    if (pos == r->pos + NGX_SMTP_BATCH_HEADER) {
+        r->bad.number = record.number;
     }
 
     size = record.large ? 0 : record.content;
@@ -516,7 +521,9 @@ ngx_smtp_recovery_scan_end(ngx_smtp_recovery_ctx_t *r)
 /*
  * The log may know better: of an end of the data that is behind, or of a
  * message that was sent, and so had been acknowledged with all of its batch.
- * If it is none of those before the bad part it was in it, read or not.
+ * If it is none of those before the bad part it was in it, read or not: unless
+ * that starts with a later one, as numbers ascend.  Then it was in what is put
+ * aside already.
  */
 static ngx_uint_t
 ngx_smtp_recovery_scan_acknowledged(ngx_smtp_recovery_ctx_t *r)
@@ -526,6 +533,10 @@ ngx_smtp_recovery_scan_acknowledged(ngx_smtp_recovery_ctx_t *r)
 
     n = r->bad.start ? r->bad.first : r->recovery.nmessages;
     last = n ? r->recovery.messages[n - 1].number : 0;
+
+    if (r->bad.start && r->bad.number > r->log.max_event) {
+        last = r->log.max_event;
+    }
 
     return r->log.data_end > r->scan_end || r->log.max_event > last;
 }

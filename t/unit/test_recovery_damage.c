@@ -689,6 +689,97 @@ test_data_batch(void **state)
 }
 
 
+/*
+ * The last message of a batch cannot be read, but the log tells of it.  That
+ * says nothing of the batch behind it, which is torn and starts later: without
+ * a 250 its client sends it again.  An event of its own says all; and where
+ * nobody knows with which message it starts nothing is lost.
+ */
+static void
+test_data_tail(void **state)
+{
+    off_t                     pos, start, tail;
+    size_t                    size, log_size;
+    u_char                   *data, *log, *bad;
+    uint32_t                  known;
+    ngx_int_t                 rc;
+    ngx_uint_t                how, kept;
+    ngx_smtp_recovery_t      *r;
+    ngx_smtp_segment_file_t   f;
+
+    for (known = 3; known <= 4; known++) {
+
+        (void) test_spool_make(&spool);
+
+        assert_int_equal(test_segment_create(&spool, &file, 1, 0), NGX_OK);
+
+        ngx_smtp_data_name(data_name, &file.header.id);
+        ngx_smtp_log_name(log_name, &file.header.id, 1);
+
+        assert_int_equal(test_append(&file, 1, 2, &start), NGX_OK);
+        assert_int_equal(test_append(&file, 3, 1, &start), NGX_OK);
+        assert_int_equal(test_append(&file, 4, 3, &tail), NGX_OK);
+        (void) test_log(&file, NGX_SMTP_LOG_DEFERRED, known, 0, 1,
+                        TEST_NOW + 900);
+        ngx_smtp_segment_close(NULL, &file);
+
+        data = test_file_read(data_name, &size);
+        log = test_file_read(log_name, &log_size);
+        bad = malloc(size);
+        assert_non_null(bad);
+
+        for (how = 0; how < 3; how++) {
+
+            snprintf(now_testing, sizeof(now_testing),
+                     "event of %d, torn in way %d", (int) known, (int) how);
+
+            memcpy(bad, data, size);
+
+            /* the last byte of 3; then of 6, of the content or head of 4 */
+
+            bad[tail - NGX_SMTP_BATCH_HEADER - 1] ^= 0x11;
+
+            pos = tail + ngx_smtp_get32(data + tail + 8);
+            bad[how == 0 ? (off_t) size - 1 : pos - (off_t) (how - 1)] ^= 0x11;
+
+            kept = (known == 4 || how == 2);
+
+            test_file_write(data_name, bad, size);
+            test_file_write(log_name, log, log_size);
+
+            r = test_recover(&spool, &f, &file.header.id, &rc);
+
+            if (r == NULL) {
+                test_fail("is not recovered", 0);
+            }
+
+            if (!test_live(r, 1) || !test_live(r, 2) || test_live(r, 3)) {
+                test_fail("and others: not what is readable", 3);
+            }
+
+            if ((test_live(r, 5) != NULL) != kept) {
+                test_fail(kept ? "is lost" : "is kept", 5);
+            }
+
+            if (r->notes.quarantined != 1 + kept
+                || r->notes.damaged != 1 + kept)
+            {
+                test_fail("is told of wrongly", 4);
+            }
+
+            ngx_smtp_recovery_free(r);
+            ngx_smtp_segment_close(NULL, &f);
+        }
+
+        free(bad);
+        free(data);
+        free(log);
+
+        test_spool_remove(&spool);
+    }
+}
+
+
 int
 main(void)
 {
@@ -697,6 +788,7 @@ main(void)
         cmocka_unit_test(test_sealed_record),
         cmocka_unit_test(test_data_byte),
         cmocka_unit_test(test_data_batch),
+        cmocka_unit_test(test_data_tail),
     };
 
     test_sync_off();
