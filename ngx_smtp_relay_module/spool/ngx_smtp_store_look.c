@@ -33,7 +33,7 @@ static ngx_uint_t ngx_smtp_own_share(ngx_smtp_look_t *look,
 static int ngx_libc_cdecl ngx_smtp_own_by_id(const void *one,
     const void *two);
 static void ngx_smtp_own_crowded(ngx_smtp_store_t *store,
-    ngx_uint_t crowded);
+    ngx_smtp_look_t *look);
 static void ngx_smtp_own_orphan(ngx_smtp_store_t *store,
     ngx_smtp_orphan_t *orphan);
 
@@ -207,7 +207,7 @@ ngx_smtp_own_looked(ngx_smtp_store_t *store, ngx_smtp_look_t *look)
 
     store->look_failed = 0;
 
-    ngx_smtp_own_crowded(store, look->crowded);
+    ngx_smtp_own_crowded(store, look);
 
     for (i = 0; i < look->nrefused; i++) {
         ngx_smtp_own_refused(store, &look->refused[i]);
@@ -261,13 +261,15 @@ ngx_smtp_own_looked(ngx_smtp_store_t *store, ngx_smtp_look_t *look)
 
 /*
  * Each segment has two open files.  Without a limit they would take those of
- * clients and next hops, and nothing would go on at all.
+ * clients and next hops, and nothing would go on at all.  It is told of once,
+ * until none is left: one that waits for others to take their part, too, is
+ * not crowded for that time.
  */
 
 static void
-ngx_smtp_own_crowded(ngx_smtp_store_t *store, ngx_uint_t crowded)
+ngx_smtp_own_crowded(ngx_smtp_store_t *store, ngx_smtp_look_t *look)
 {
-    if (crowded && !store->crowded) {
+    if (look->crowded && !store->crowded) {
         ngx_log_error(NGX_LOG_CRIT, store->log, 0,
                       "spool \"%V\": this worker has %ui segments open and "
                       "takes over no more, so mail may wait that nobody "
@@ -275,7 +277,7 @@ ngx_smtp_own_crowded(ngx_smtp_store_t *store, ngx_uint_t crowded)
                       &store->conf->path, store->conf->segments);
     }
 
-    store->crowded = crowded;
+    store->crowded = look->crowded || (store->crowded && look->more);
 }
 
 

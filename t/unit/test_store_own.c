@@ -52,6 +52,7 @@ static void test_unknown_queue(void **state);
 static void test_newer(void **state);
 static void test_share(void **state);
 static void test_crowded(void **state);
+static void test_crowded_share(void **state);
 static void test_no_memory(void **state);
 static void test_unusable(void **state);
 static void test_random(void **state);
@@ -821,6 +822,51 @@ test_crowded(void **state)
 }
 
 
+/*
+ * The same where another worker takes none of its part: told of once as well,
+ * not whenever this one stops to wait for it, nor as each segment ends.
+ */
+
+static void
+test_crowded_share(void **state)
+{
+    ngx_uint_t     i, k;
+    env_mail_t     mail[24];
+    env_worker_t  *a, *b;
+
+    a = env_start(4096, NULL);
+    env_time(300);
+
+    for (i = 0; i < 24; i++) {
+        env_mail(&mail[i], "internet", 1, 4000, i);
+        assert_int_equal(env_accepted(a, &mail[i]), NGX_OK);
+    }
+
+    env_stop(a);
+
+    /* six are left, fewer than it has */
+
+    b = env_start(4096, NULL);
+    b->conf.workers = 2;
+    b->conf.segments = env_files(".data") - 6;
+    env_time(40000);
+
+    assert_int_equal(shim_log_count("\"worker_rlimit_nofile\""), 1);
+
+    for (k = 0; k < 3; k++) {
+        assert_true(b->nmessages > 0);
+        env_result(b->messages[0], 0, NGX_SMTP_RESULT_DELIVERED, 0);
+        assert_int_equal(env_done(b, b->messages[0]), NGX_OK);
+        env_time(20000);
+    }
+
+    assert_true(b->told < 24);
+    assert_int_equal(shim_log_count("\"worker_rlimit_nofile\""), 1);
+
+    env_stop(b);
+}
+
+
 /* without memory at any moment: a late answer or an error, nothing breaks */
 
 static void
@@ -1138,6 +1184,8 @@ main(void)
         cmocka_unit_test_setup_teardown(test_newer, env_setup, env_teardown),
         cmocka_unit_test_setup_teardown(test_share, env_setup, env_teardown),
         cmocka_unit_test_setup_teardown(test_crowded, env_setup,
+                                        env_teardown),
+        cmocka_unit_test_setup_teardown(test_crowded_share, env_setup,
                                         env_teardown),
         cmocka_unit_test_setup_teardown(test_no_memory, env_setup,
                                         env_teardown),
